@@ -1,0 +1,64 @@
+# Two commands do everything on a fresh machine with Python 3.11 or newer: `make demo` and `make test`.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: help demo test test-slow lint format clean
+
+help:
+	@echo "make demo       set up, then: bundled text -> training -> samples"
+	@echo "make test       set up, then the tests that run on every change"
+	@echo "make test-slow  the tests that take minutes"
+	@echo "make lint       ruff and mypy"
+	@echo "make format     let ruff format the code"
+	@echo "make clean      remove the environment and the demo's data and run"
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("inkling needs Python 3.11 or newer; this is %s. Try: make PYTHON=python3.12 demo" % sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@echo "setting up $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+
+# A stamp file says what is installed, so that the second `make` starts at once.
+$(VENV)/.core: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing inkling (about a minute) ..."
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing inkling and what its tests need (about a minute) ..."
+	@$(PIP) -e '.[dev]'
+	@touch $@ $(VENV)/.core
+
+demo: $(VENV)/.core
+	@echo "--- 1. text that is already on this machine becomes tokens"
+	@$(BIN)/inkling prepare bundled
+	@echo "--- 2. a small GPT learns to write it"
+	@$(BIN)/inkling train demo $$(test -e runs/demo/resolved.toml && echo --resume)
+	@echo "--- 3. it writes"
+	@$(BIN)/inkling sample demo --num_samples=2 --max_new_tokens=300 --start="The "
+	@echo
+	@echo "That was the whole way. The model is in runs/demo, the tokens are in data/bundled. Next:"
+	@echo "  source $(BIN)/activate                                 # so that 'inkling' is a command"
+	@echo "  inkling sample demo --start='def ' --temperature=0.6   # other beginnings, bolder or tamer"
+	@echo "  inkling prepare mine --input=book.txt                  # your own text ..."
+	@echo "  inkling train demo --dataset=mine --out_dir=runs/mine  # ... with the same recipe"
+	@echo "  inkling train --help                                   # every setting"
+
+test: $(VENV)/.dev
+	@$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/.dev
+	@$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check src tests benchmarks
+	@$(BIN)/ruff format --check src tests benchmarks
+	@$(BIN)/mypy
+
+format: $(VENV)/.dev
+	@$(BIN)/ruff check --fix src tests benchmarks
+	@$(BIN)/ruff format src tests benchmarks
+
+clean:
+	rm -rf $(VENV) data/bundled runs/demo

@@ -1,0 +1,73 @@
+"""The command `inkling`: one verb per stage. Reads words and flags, hands them to stages/<verb>.command."""
+
+import importlib
+import os
+import sys
+
+from inkling.errors import UserError
+from inkling.settings import help_text, split_flags
+
+VERBS = {
+    "prepare": "turn text into tokens on disk",
+    "train": "train a model, or go on training one",
+    "sample": "let a trained model write",
+}
+
+OVERVIEW = """inkling turns raw text into a language model.
+
+usage: inkling VERB [NAME] [--key=value ...]
+
+{verbs}
+
+the main way:
+  inkling prepare bundled                 text that is already on this machine → ./data/bundled
+  inkling train demo                      → ./runs/demo, with a live bar
+  inkling sample demo --start="The "      watch it write
+
+`inkling VERB --help` lists every key with its type, default and meaning."""
+
+
+def run(argv: list[str] | None = None) -> None:
+    """Entry point: runs the command and exits, without a traceback for a person's mistake."""
+    try:
+        dispatch(sys.argv[1:] if argv is None else argv)
+    except UserError as error:
+        print(f"{_red('error')}: {error}", file=sys.stderr)
+        sys.exit(error.status)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+def dispatch(argv: list[str]) -> None:
+    """Find the verb, split its words from its flags, and call its stage."""
+    for stream in (
+        sys.stdout,
+        sys.stderr,
+    ):  # a model may write any character, whatever the console's code page
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        verbs = "\n".join(f"  {verb:<10}{meaning}" for verb, meaning in VERBS.items())
+        print(OVERVIEW.format(verbs=verbs))
+        return
+    if argv[0] in ("--version", "-V"):
+        from inkling.version import __version__
+
+        print(f"inkling {__version__}")
+        return
+    verb, *rest = argv
+    if verb not in VERBS:
+        raise UserError(f"There is no verb {verb!r}.", f"Verbs: {', '.join(VERBS)}.", status=2)
+    stage = importlib.import_module(f"inkling.stages.{verb}")
+    if {"-h", "--help"} & set(rest):
+        print(help_text(stage.SETTINGS, f"inkling {verb}", stage.DESCRIPTION))
+        return
+    stage.command(*split_flags(stage.SETTINGS, rest))
+
+
+def _red(text: str) -> str:
+    return f"\033[31m{text}\033[0m" if sys.stderr.isatty() and "NO_COLOR" not in os.environ else text

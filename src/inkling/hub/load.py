@@ -1,0 +1,79 @@
+"""inkling.load: a run's folder, or one of its checkpoints → a model and its tokenizer."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from inkling.errors import UserError
+from inkling.model.config import GPTConfig
+from inkling.model.gpt import GPT
+from inkling.train.checkpoint import MODEL, Checkpoint, load_best, verify
+
+if TYPE_CHECKING:
+    from inkling.text.tokenizer import Tokenizer
+
+
+def load(where: str | Path, device: str = "cpu", dtype: str | torch.dtype = "float32") -> tuple[GPT, "Tokenizer"]:
+    """The best checkpoint of a run (its name below runs/, or its path), ready to sample from.
+
+    `where` may also be the folder of one checkpoint or snapshot. `dtype` is that of the forward pass.
+    Raises UserError when there is no such run, no usable checkpoint, or no tokenizer.
+    """
+    from inkling.text.tokenizer import load_tokenizer
+
+    checkpoint = find_checkpoint(where)
+    model = build_model(checkpoint, device, getattr(torch, dtype) if isinstance(dtype, str) else dtype)
+    tokenizer = load_tokenizer(checkpoint.path.parents[1] / "tokenizer.json")
+    return model.eval(), tokenizer
+
+
+def find_run(where: str | Path) -> Path:
+    """A run's name or path → its folder."""
+    for path in (Path(where), Path("runs") / where):
+        if (path / "resolved.toml").is_file() or (path / "checkpoints").is_dir():
+            return path
+    raise UserError(f"There is no run {str(where)!r}, neither at that path nor below runs/.", _runs_here())
+
+
+def find_checkpoint(where: str | Path) -> Checkpoint:
+    """The checkpoint that `where` names: a run's best, or the folder itself."""
+    if (Path(where) / MODEL).is_file():
+        return verify(Path(where))
+    run = find_run(where)
+    checkpoint = load_best(run)
+    if checkpoint is None:
+        raise UserError(f"The run {run} has not saved a checkpoint yet.", "Train it further: add --resume.")
+    return checkpoint
+
+
+def build_model(checkpoint: Checkpoint, device: str, dtype: torch.dtype) -> GPT:
+    """The model of a checkpoint, in training mode, weights in float32 (float64 if that is the dtype)."""
+    model = GPT(GPTConfig(**checkpoint.state["model"]))
+    fill_model(model, checkpoint.model_tensors(), str(checkpoint.path))
+    return place_model(model, device, dtype)
+
+
+def fill_model(model: GPT, tensors: dict[str, torch.Tensor], source: str) -> None:
+    """Copy tensors into the parameters of the same names. Names and shapes must agree exactly."""
+    parameters = dict(model.named_parameters())
+    if parameters.keys() != tensors.keys():
+        names = sorted(parameters.keys() ^ tensors.keys())[:3]
+        raise UserError(f"{source} does not hold this model's parameters: {', '.join(names)} and perhaps more.")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            if parameter.shape != tensors[name].shape:
+                found, wanted = tuple(tensors[name].shape), tuple(parameter.shape)
+                raise UserError(f"{name} in {source} has shape {found}, but the model wants {wanted}.")
+            parameter.copy_(tensors[name])
+
+
+def place_model(model: GPT, device: str, dtype: torch.dtype) -> GPT:
+    """Move to the device and set the forward pass's dtype; the weights themselves stay float32, or float64."""
+    model.compute_dtype = dtype
+    return model.to(device=device, dtype=torch.float64 if dtype == torch.float64 else torch.float32)
+
+
+def _runs_here() -> str:
+    runs: list[Any] = sorted(path.parent.name for path in Path("runs").glob("*/resolved.toml"))
+    return f"Runs here: {', '.join(runs)}." if runs else "There are no runs here yet: train one first."

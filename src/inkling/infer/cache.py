@@ -1,0 +1,105 @@
+"""The KV cache: keys and values of the tokens already read, so that each new token is computed once.
+
+Without it, token n costs a forward pass over all n tokens before it. Memory is taken once, for the longest
+text that can occur; every row keeps its own length, so rows of different lengths decode in one batch.
+"""
+
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inkling.model.config import GPTConfig
+from inkling.model.layers import visible
+
+
+class KVCache:
+    """Room for `rows` texts of up to `size` tokens (the whole context by default).
+
+    Satisfies `inkling.model.layers.Cache`. One forward pass calls `positions`, `mask` once for each window,
+    `update` once for each layer, and `advance`.
+    """
+
+    def __init__(
+        self,
+        config: GPTConfig,
+        rows: int,
+        device: torch.device | str,
+        dtype: torch.dtype,
+        size: int | None = None,
+    ) -> None:
+        config = config.filled()
+        assert config.n_kv_head and config.head_size
+        shape = (config.n_layer, rows, config.n_kv_head, size or config.block_size, config.head_size)
+        # Zeros, because a masked key has weight 0, and 0 times the NaN of unwritten memory is NaN.
+        self.k = torch.zeros(shape, device=device, dtype=dtype)  # (L, B, K, S, D)
+        self.v = torch.zeros(shape, device=device, dtype=dtype)  # (L, B, K, S, D)
+        # On the host, so that asking for a length never waits for a GPU.
+        self.lengths = np.zeros(rows, dtype=np.int64)
+        self.now = torch.zeros(0, dtype=torch.int64, device=device)  # positions of the tokens being read
+
+    def rows(self, start: int, stop: int) -> "KVCache":
+        """Rows start..stop-1 as a cache of their own, which shares this one's memory and lengths."""
+        part = copy.copy(self)
+        part.k, part.v = self.k[:, start:stop], self.v[:, start:stop]
+        part.lengths = self.lengths[start:stop]
+        return part
+
+    def reset(self, row: int) -> None:
+        """Forget what `row` has read."""
+        self.lengths[row] = 0
+
+    def copy(self, source: int, target: int) -> None:
+        """Let row `target` have read what row `source` has: a prompt is computed once for many samples."""
+        length = self.lengths[source]
+        self.k[:, target, :, :length] = self.k[:, source, :, :length]
+        self.v[:, target, :, :length] = self.v[:, source, :, :length]
+        self.lengths[target] = length
+
+    # --- what the model asks -----------------------------------------------------------------------------
+
+    def positions(self, length: int) -> Tensor:
+        """Where the next `length` tokens stand: (T,) if all rows are equally long, else (B, T)."""
+        assert self.lengths.max() + length <= self.k.size(3), "the text outgrew the cache"
+        device = self.k.device
+        if self._is_level():
+            first = int(self.lengths[0])
+            self.now = torch.arange(first, first + length, device=device)  # (T,)
+        else:
+            first_of_row = torch.from_numpy(self.lengths).to(device).unsqueeze(1)  # (B, 1)
+            self.now = first_of_row + torch.arange(length, device=device)  # (B, T)
+        return self.now
+
+    def mask(self, length: int, window: int) -> Tensor | None:
+        """(B or 1, 1, T, S) bool; None where plain causality is right, which the kernel does faster."""
+        seen = int(self.lengths.max()) + length  # S
+        if window >= seen:  # nothing is old enough to fall out of the window
+            window = 0
+        if self._is_level() and not window and length in (1, seen):
+            return None
+        keys = torch.arange(seen, device=self.k.device)
+        return visible(self.now.view(-1, length), keys, window).unsqueeze(1)
+
+    def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Store (B, K, T, D) behind what each row has; return (B, K, S, D), S the longest row's length.
+
+        What stands behind a shorter row's end is left over from others, and the mask hides it.
+        """
+        keys, values = self.k[layer], self.v[layer]  # (B, K, size, D)
+        seen = int(self.lengths.max()) + k.size(2)
+        if self._is_level():
+            keys[:, :, seen - k.size(2) : seen] = k
+            values[:, :, seen - k.size(2) : seen] = v
+        else:
+            row = torch.arange(len(self.lengths), device=k.device).unsqueeze(1)  # (B, 1)
+            keys[row, :, self.now] = k.transpose(1, 2)  # (B, T, K, D)
+            values[row, :, self.now] = v.transpose(1, 2)  # (B, T, K, D)
+        return keys[:, :, :seen], values[:, :, :seen]
+
+    def advance(self, length: int) -> None:
+        """Every row has read `length` more tokens."""
+        self.lengths += length
+
+    def _is_level(self) -> bool:
+        return bool((self.lengths == self.lengths[0]).all())

@@ -1,0 +1,476 @@
+"""inkling train: settings, data, model and optimizers go into the loop; a run's folder comes out."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from inkling.data.batches import BatchPlan, DataSettings, check_length, get_batch, plan_batches
+from inkling.data.shards import Dataset, open_dataset
+from inkling.errors import UserError
+from inkling.hub.load import fill_model, find_checkpoint, place_model
+from inkling.model.config import PRESETS, GPTConfig
+from inkling.model.cost import flops_per_token, parameters_by_part
+from inkling.model.gpt import GPT
+from inkling.recipes import load_recipe
+from inkling.runtime import Dtype, Runtime, RuntimeSettings, decide, running
+from inkling.settings import Layer, build, flatten
+from inkling.train.checkpoint import (
+    Checkpoint,
+    clear_unfinished,
+    discard_after,
+    load_latest,
+    read_index,
+    save_checkpoint,
+    save_snapshot,
+)
+from inkling.train.loop import Learner, LoopSettings, train
+from inkling.train.optim import (
+    Muon,
+    OptimizerSettings,
+    build_optimizers,
+    load_optimizer_tensors,
+    optimizer_tensors,
+)
+from inkling.train.parallel import wait_for_all, wrap
+from inkling.train.progress import Progress, Stopwatch, drop_metrics_after
+from inkling.train.runfolder import CommandLog, create_run, read_resolved, refuse_existing, write_resolved
+from inkling.train.schedule import ScheduleSettings, check_schedule, lr_factor, muon_momentum
+from inkling.train.validation import estimate_loss
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """input and output"""
+
+    out_dir: str = ""
+    """folder of the run; empty: runs/RECIPE"""
+    init_from: str = "scratch"
+    """scratch, resume, or a run whose weights to begin from (finetuning)"""
+    resume: bool = False
+    """go on with the run in out_dir from its newest checkpoint; the same as --init_from=resume"""
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Everything that `inkling train` can be told."""
+
+    run: RunSettings = RunSettings()
+    data: DataSettings = DataSettings()
+    model: GPTConfig = GPTConfig()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    loop: LoopSettings = LoopSettings()
+    runtime: RuntimeSettings = RuntimeSettings()
+
+
+SETTINGS = TrainSettings
+DESCRIPTION = """Train a model: inkling train RECIPE [--key=value ...]
+
+  inkling train shakespeare_char_cpu
+  inkling train shakespeare_char --n_layer=4 --max_iters=500 --out_dir=runs/small
+  inkling train shakespeare_char_cpu --resume
+  torchrun --nproc_per_node=2 -m inkling train shakespeare_char
+
+A recipe is a name (see the README) or a TOML file of `key = value` lines; flags win over it."""
+
+
+def command(positional: list[str], flags: dict[str, str]) -> None:
+    """What the command line calls."""
+    settings, origins, given = compose(positional, flags)
+    ended = main(settings, origins, given)
+    if ended == "interrupted":
+        raise UserError("Interrupted; the checkpoint is saved.", resume_hint(settings), status=130)
+
+
+def compose(positional: list[str], flags: dict[str, str]) -> tuple[TrainSettings, dict[str, str], dict[str, Any]]:
+    """Recipe and flags → (settings, origin of every key, what was given)."""
+    if len(positional) > 1:
+        raise UserError(f"train takes one recipe, not {' '.join(positional)}.", status=2)
+    name, recipe = load_recipe(positional[0]) if positional else ("", Layer("no recipe", {}))
+    flag_layer = Layer("flag", flags)
+    wishes, _ = build(TrainSettings, [recipe, flag_layer])
+    run = wishes.run.out_dir or (f"runs/{name}" if name else "")
+    if wishes.run.resume or wishes.run.init_from == "resume":
+        if not run:
+            raise UserError("Which run shall go on?", "Name the recipe, or --out_dir=runs/NAME.", status=2)
+        return (*_compose_resume(Path(run), flags), {})
+    if not name:
+        raise UserError("Which recipe?", "For example: inkling train shakespeare_char_cpu", status=2)
+    preset = Layer(f"preset {wishes.model.preset}", PRESETS[wishes.model.preset])
+    settings, origins = build(TrainSettings, [preset, recipe, flag_layer])
+    settings = replace(settings, run=replace(settings.run, out_dir=run))
+    return settings, origins, {**recipe.values, **{key: getattr_flat(settings, key) for key in flags}}
+
+
+def getattr_flat(settings: TrainSettings, key: str) -> Any:
+    """A setting by its flat name."""
+    return flatten(settings)[key]
+
+
+# What a resumed run may not change: it would no longer be the same run.
+FIXED = {field.name for field in fields(GPTConfig)} - {"dropout", "attention"} | {
+    "dataset",
+    "optimizer",
+    "seed",
+}
+
+
+def _compose_resume(run: Path, flags: dict[str, str]) -> tuple[TrainSettings, dict[str, str]]:
+    """A run's own settings, with the flags of today on top."""
+    stored, stored_origins = read_resolved(run)
+    if flags.keys() & {"batch_size", "gradient_accumulation_steps"}:
+        # The tokens of a step define the run; how they are cut into micro-batches may change.
+        stored.pop("gradient_accumulation_steps", None)
+    before, _ = build(TrainSettings, [Layer(f"{run}/resolved.toml", stored)])
+    settings, _ = build(TrainSettings, [Layer(f"{run}/resolved.toml", stored), Layer("flag", flags)])
+    old, new = flatten(before), flatten(settings)
+    for key in sorted(FIXED & flags.keys()):
+        if old[key] != new[key]:
+            raise UserError(
+                f"--{key} cannot change from {old[key]} to {new[key]} when a run is resumed.",
+                "Leave it out, or begin a new run with --out_dir.",
+                status=2,
+            )
+    settings = replace(settings, run=RunSettings(str(run), before.run.init_from, resume=True))
+    return settings, stored_origins | dict.fromkeys(flags, "flag, on resume")
+
+
+def main(settings: TrainSettings, origins: dict[str, str] | None = None, given: dict[str, Any] | None = None) -> str:
+    """Train. Returns "done", "out of time" or "interrupted"; the results are in the run's folder."""
+    check_schedule(settings.schedule)
+    run, resuming = Path(settings.run.out_dir), settings.run.resume
+    if not run.name:
+        raise UserError("out_dir is empty.", "Name the run's folder, such as runs/NAME.", status=2)
+    dataset = open_for_training(settings)
+    config = replace(settings.model, vocab_size=vocabulary(settings, dataset))
+    parent = None if resuming or settings.run.init_from == "scratch" else find_parent(settings, dataset)
+    if parent is not None:
+        config = inherit(config, GPTConfig(**parent.state["model"]), settings.run.init_from)
+    check_length(dataset.train, config.block_size, str(dataset.path / "train.bin"))
+    runtime = decide(settings.runtime, cpu_seconds=rough_cpu_seconds(config, settings))
+    plan = plan_batches(settings.data, config.block_size, runtime.rank, runtime.world_size)
+    settings = settle(settings, config.filled(), runtime, plan)
+
+    with running(runtime):
+        if runtime.is_main and not settings.loop.eval_only:
+            if resuming:
+                clear_unfinished(run)
+                write_resolved(run, flatten(settings), origins or {})
+            else:
+                refuse_existing(run)
+                parent_facts = describe_parent(settings, parent)
+                create_run(
+                    run,
+                    given or {},
+                    flatten(settings),
+                    origins or {},
+                    dataset.path / "tokenizer.json",
+                    parent_facts,
+                )
+        wait_for_all(runtime)
+        model = new_model(config, settings, runtime, parent)
+        learner = new_learner(model, settings, runtime)
+        if resuming:
+            restore(learner, run, dataset, runtime)
+        describe(learner, settings, plan, dataset, runtime)
+        if settings.loop.eval_only:
+            return evaluate_once(learner, settings, plan, dataset, runtime)
+        return run_loop(learner, settings, plan, dataset, runtime, run)
+
+
+def run_loop(
+    learner: Learner, settings: TrainSettings, plan: BatchPlan, dataset: Dataset, runtime: Runtime, run: Path
+) -> str:
+    """Hand the loop its plain functions, and keep the run's books around it."""
+    loop, seed = settings.loop, settings.runtime.seed
+    if learner.step >= loop.max_iters:
+        if runtime.is_main:
+            print(f"The run {run} has already done its {learner.step} steps. A larger --max_iters goes on.")
+        return "done"
+    log = CommandLog(run, runtime) if runtime.is_main else None
+    progress = Progress(run / "metrics.jsonl", loop.max_iters, learner.step, loop.log_interval, runtime.is_main)
+    ended = "failed"
+    try:
+        ended = train(
+            learner,
+            loop,
+            plan,
+            runtime,
+            seed,
+            settings.optimizer.grad_clip,
+            set_rates=rates(learner, settings),
+            micro_batch=lambda first_row: get_batch(dataset.train, plan.block_size, seed, first_row, plan.batch_size),
+            evaluate=lambda: losses(learner, settings, plan, dataset, runtime),
+            save=saver(learner, settings, dataset, runtime, run, progress),
+            snapshot=lambda: snapshot(learner, dataset, runtime, run),
+            progress=progress,
+        )
+    finally:
+        progress.close()
+        if log is not None:
+            log.end(ended, learner.step)
+    if ended != "interrupted":
+        progress.say(f"{ended}: {learner.step} steps, {learner.tokens:,} tokens → {run}")
+        progress.say(f"next: inkling sample {run}")
+    return ended
+
+
+# --- before the loop ---------------------------------------------------------------------------------------
+
+
+def open_for_training(settings: TrainSettings) -> Dataset:
+    """The data set, opened and checked."""
+    if not settings.data.dataset:
+        raise UserError("Which data?", "Give --dataset=NAME, after `inkling prepare NAME`.", status=2)
+    return open_dataset(settings.data.dataset)
+
+
+def vocabulary(settings: TrainSettings, dataset: Dataset) -> int:
+    """V of the model: the data set's; a different number in the settings is refused."""
+    asked, there = settings.model.vocab_size, dataset.meta.vocab_size
+    if asked not in (0, there):
+        raise UserError(
+            f"vocab_size={asked}, but the data set {dataset.path} has a vocabulary of {there}.",
+            "Leave vocab_size out; to round the embedding up, use --pad_vocab_to=64.",
+        )
+    return there
+
+
+def find_parent(settings: TrainSettings, dataset: Dataset) -> Checkpoint:
+    """The checkpoint that --init_from names; its tokenizer must be the data set's."""
+    if settings.run.init_from.startswith("gpt2"):
+        raise UserError(
+            f"--init_from={settings.run.init_from}: GPT-2's published weights cannot be imported yet.",
+            "Begin from a run of your own, or from scratch.",
+        )
+    checkpoint = find_checkpoint(settings.run.init_from)
+    require_tokenizer(checkpoint, dataset)
+    return checkpoint
+
+
+def require_tokenizer(checkpoint: Checkpoint, dataset: Dataset) -> None:
+    """Ids must mean the same text to the model and in the data."""
+    if checkpoint.state["tokenizer_sha256"] != dataset.meta.tokenizer_sha256:
+        theirs, ours = checkpoint.state["model"]["vocab_size"], dataset.meta.vocab_size
+        tokenizer = checkpoint.path.parents[1] / "tokenizer.json"
+        raise UserError(
+            f"The checkpoint {checkpoint.path} (vocabulary {theirs}) and the data set {dataset.path} "
+            f"(vocabulary {ours}) have different tokenizers.",
+            f"Prepare the data with the model's: inkling prepare NAME --input=TEXT --tokenizer={tokenizer}",
+        )
+
+
+def inherit(config: GPTConfig, parent: GPTConfig, source: str) -> GPTConfig:
+    """The parent's architecture, with the dropout of today and, if shorter, the context of today."""
+    if config.block_size > parent.block_size and parent.position == "learned":
+        raise UserError(
+            f"{source} has a context of {parent.block_size}; block_size={config.block_size} is longer.",
+            f"Use --block_size={parent.block_size} or less.",
+        )
+    return replace(parent, block_size=config.block_size, dropout=config.dropout, attention=config.attention)
+
+
+def rough_cpu_seconds(config: GPTConfig, settings: TrainSettings) -> float:
+    """How long the work would take at 100 GFLOP/s, for the question whether compiling repays."""
+    data = settings.data
+    rows = data.batch_size * (data.gradient_accumulation_steps or 1)
+    tokens = (data.tokens_per_step or rows * config.block_size) * settings.loop.max_iters
+    return min(tokens * flops_per_token(config) / 1e11, settings.loop.max_seconds or float("inf"))
+
+
+def settle(settings: TrainSettings, config: GPTConfig, runtime: Runtime, plan: BatchPlan) -> TrainSettings:
+    """The settings with every `auto` and None replaced by what was decided, as resolved.toml keeps them."""
+    loop, schedule, optimizer = settings.loop, settings.schedule, settings.optimizer
+    device = settings.runtime.device if settings.runtime.device != "auto" else runtime.device_type
+    return replace(
+        settings,
+        data=replace(
+            settings.data,
+            gradient_accumulation_steps=plan.micro_steps * plan.world_size,
+            tokens_per_step=plan.tokens_per_step,
+        ),
+        model=config,
+        optimizer=optimizer,
+        schedule=replace(
+            schedule,
+            lr_decay_iters=schedule.lr_decay_iters or loop.max_iters,
+            min_lr=schedule.min_lr if schedule.min_lr is not None else optimizer.learning_rate / 10,
+        ),
+        runtime=replace(
+            settings.runtime,
+            device=device,
+            dtype=cast(Dtype, runtime.dtype),
+            compile=runtime.compile,
+            threads=runtime.threads,
+        ),
+    )
+
+
+def describe_parent(settings: TrainSettings, parent: Checkpoint | None) -> dict[str, Any] | None:
+    """What the file `parent` says."""
+    if parent is None:
+        return None
+    from inkling.files import sha256_of
+
+    return {
+        "run": settings.run.init_from,
+        "step": parent.step,
+        "sha256": sha256_of(parent.path / "model.safetensors"),
+    }
+
+
+def new_model(config: GPTConfig, settings: TrainSettings, runtime: Runtime, parent: Checkpoint | None) -> GPT:
+    """A model with fresh weights, or with the parent's."""
+    if parent is None:
+        return place_model(GPT(config, seed=settings.runtime.seed), runtime.device, runtime.torch_dtype)
+    model = GPT(GPTConfig(**parent.state["model"] | {"dropout": config.dropout, "attention": config.attention}))
+    fill_model(model, parent.model_tensors(), str(parent.path))
+    if config.block_size < model.config.block_size:
+        model.crop_block_size(config.block_size)
+    return place_model(model, runtime.device, runtime.torch_dtype)
+
+
+def new_learner(model: GPT, settings: TrainSettings, runtime: Runtime) -> Learner:
+    """The model with what trains it."""
+    module: Any = torch.compile(model) if runtime.compile else model
+    optimizers = build_optimizers(model, settings.optimizer, runtime.torch_dtype, runtime.device_type)
+    scaler = torch.amp.GradScaler(runtime.device_type, enabled=runtime.dtype == "float16")
+    return Learner(model, wrap(module, runtime), optimizers, scaler)
+
+
+def restore(learner: Learner, run: Path, dataset: Dataset, runtime: Runtime) -> None:
+    """Bring the learner to the newest good checkpoint, and drop what lies beyond it."""
+    say = print if runtime.is_main else lambda _: None
+    checkpoint = load_latest(run, say)
+    step = checkpoint.step if checkpoint else 0
+    if checkpoint is not None:
+        require_tokenizer(checkpoint, dataset)
+        fill_model(learner.model, checkpoint.model_tensors(), str(checkpoint.path))
+        load_optimizer_tensors(learner.model, learner.optimizers, checkpoint.optimizer_tensors())
+        learner.scaler.load_state_dict(checkpoint.state["scaler"])
+        learner.step, learner.tokens = step, checkpoint.state["tokens"]
+        learner.watch = Stopwatch(checkpoint.state["seconds"])
+    wait_for_all(runtime)  # nobody deletes while another reads
+    if runtime.is_main:
+        discard_after(run, step)
+        drop_metrics_after(run / "metrics.jsonl", step)
+    say(f"resuming {run} at step {step}" if step else f"{run} has no checkpoint yet: beginning at step 0")
+
+
+def describe(learner: Learner, settings: TrainSettings, plan: BatchPlan, dataset: Dataset, runtime: Runtime) -> None:
+    """What is about to happen, in a few lines."""
+    if not runtime.is_main:
+        return
+    config = learner.model.config
+    parts = {name: n for name, n in parameters_by_part(config).items() if n}
+    print(
+        f"data     {dataset.path}: {len(dataset.train):,} training and {len(dataset.val):,} validation tokens, "
+        f"vocabulary {config.vocab_size:,}"
+    )
+    print(
+        f"model    {config.preset}, {learner.model.num_params(False):,} parameters: "
+        + ", ".join(f"{name} {n:,}" for name, n in parts.items())
+    )
+    print(
+        f"batch    {plan.tokens_per_step:,} tokens a step = {plan.batch_size} rows × {plan.block_size} tokens "
+        f"× {plan.micro_steps} micro-steps × {plan.world_size} processes"
+    )
+    flops = flops_per_token(config) * plan.tokens_per_step
+    print(f"work     {settings.loop.max_iters:,} steps of {flops / 1e9:,.1f} GFLOP")
+    for reason in runtime.reasons:
+        print(f"machine  {reason}")
+
+
+# --- what the loop calls -----------------------------------------------------------------------------------
+
+
+def rates(learner: Learner, settings: TrainSettings) -> Callable[[int], float]:
+    """The function that sets every group's rate for a step and returns the learning rate."""
+    peak, floor = settings.optimizer.learning_rate, settings.schedule.min_lr
+    assert floor is not None
+    min_factor = floor / peak if peak else 1.0
+
+    def set_rates(step: int) -> float:
+        factor = lr_factor(settings.schedule, step, settings.loop.max_iters, min_factor)
+        for optimizer in learner.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak_lr"] * factor
+                if isinstance(optimizer, Muon):
+                    group["momentum"] = muon_momentum(settings.schedule, step, settings.optimizer.momentum)
+        return peak * factor
+
+    return set_rates
+
+
+def losses(
+    learner: Learner, settings: TrainSettings, plan: BatchPlan, dataset: Dataset, runtime: Runtime
+) -> dict[str, float]:
+    """train_loss and val_loss of the model as it is now."""
+    loop, seed = settings.loop, settings.runtime.seed
+    return estimate_loss(
+        learner.model, dataset.train, dataset.val, plan, runtime, seed, loop.eval_iters, loop.eval_tokens
+    )
+
+
+def evaluate_once(
+    learner: Learner, settings: TrainSettings, plan: BatchPlan, dataset: Dataset, runtime: Runtime
+) -> str:
+    """--eval_only: print the losses and write nothing."""
+    found = losses(learner, settings, plan, dataset, runtime)
+    if runtime.is_main:
+        print(f"step {learner.step}: train loss {found['train_loss']:.4f}, val loss {found['val_loss']:.4f}")
+    return "done"
+
+
+def state_of(learner: Learner, dataset: Dataset) -> dict[str, Any]:
+    """What a checkpoint's state.json says, beside the losses."""
+    return {
+        "step": learner.step,
+        "tokens": learner.tokens,
+        "seconds": learner.watch.read(),
+        "model": asdict(learner.model.config),
+        "tokenizer_sha256": dataset.meta.tokenizer_sha256,
+        "scaler": learner.scaler.state_dict(),
+    }
+
+
+def saver(
+    learner: Learner,
+    settings: TrainSettings,
+    dataset: Dataset,
+    runtime: Runtime,
+    run: Path,
+    progress: Progress,
+) -> Callable[[dict[str, Any], bool], None]:
+    """The function that saves a checkpoint, on rank 0, while the others wait."""
+
+    def save(row: dict[str, Any], final: bool) -> None:
+        if runtime.is_main and (final or settings.loop.always_save_checkpoint or improves(run, row)):
+            state = state_of(learner, dataset) | {key: row[key] for key in ("loss", "val_loss") if key in row}
+            weights = dict(learner.model.named_parameters())
+            moments = optimizer_tensors(learner.model, learner.optimizers)
+            path = save_checkpoint(run, state, weights, moments, settings.loop.keep_last)
+            progress.say(f"saved {path}")
+        wait_for_all(runtime)
+
+    return save
+
+
+def improves(run: Path, row: dict[str, Any]) -> bool:
+    """Whether this validation loss is the lowest of those kept."""
+    best = read_index(run)["best_val_loss"]
+    return best is None or row["val_loss"] < best
+
+
+def snapshot(learner: Learner, dataset: Dataset, runtime: Runtime, run: Path) -> None:
+    """Weights alone, on rank 0."""
+    if runtime.is_main:
+        save_snapshot(run, state_of(learner, dataset), dict(learner.model.named_parameters()))
+
+
+def resume_hint(settings: TrainSettings) -> str:
+    """The command that goes on with this run."""
+    return f"Go on with: inkling train --out_dir={settings.run.out_dir} --resume"

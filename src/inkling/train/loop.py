@@ -1,0 +1,232 @@
+"""The one training loop: pretraining, finetuning and, later, SFT pass it other batches.
+
+A step is: forward and backward for each micro-batch, weighted so that the gradient is that of the mean
+over all target tokens of the whole step; clip; update. Everything that a step uses (batch, dropout,
+rates) is a function of its number, so that a resumed run repeats it exactly.
+"""
+
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from inkling.data.batches import BatchPlan, to_device
+from inkling.errors import UserError
+from inkling.keyed import seed_for
+from inkling.model.gpt import GPT, IGNORE
+from inkling.runtime import Runtime
+from inkling.train.parallel import sum_over_ranks, sync_only_if
+from inkling.train.progress import Progress, Stopwatch
+
+Batch = tuple[Tensor, Tensor]  # ids and targets, both (B, T)
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """training"""
+
+    max_iters: int = 600000
+    """steps in all"""
+    max_seconds: float = 0.0
+    """end the run, evaluated and saved, after this many seconds of training; 0: no limit"""
+    eval_interval: int = 2000
+    """steps between evaluations; each also saves a checkpoint"""
+    eval_iters: int = 200
+    """batches in the estimate of the training loss (validation reads fixed tokens, see eval_tokens)"""
+    eval_tokens: int = 2**20
+    """the validation loss is over this many tokens at most, from the start of the validation data"""
+    eval_only: bool = False
+    """evaluate once and stop"""
+    log_interval: int = 10
+    """steps between printed lines, where the output is not a terminal"""
+    always_save_checkpoint: bool = True
+    """False: save at an evaluation only if the validation loss is the best so far (and always at the end)"""
+    keep_last: int = 2
+    """how many recent checkpoints to keep, beside the best"""
+    snapshots: int = 12
+    """weights-only snapshots at logarithmic steps, to watch the run learning; 0: none"""
+
+
+@dataclass
+class Learner:
+    """What changes while training."""
+
+    model: GPT  # the plain module: evaluated and saved
+    module: nn.Module  # the same weights, perhaps compiled, perhaps synchronised over ranks: trained
+    optimizers: list[Optimizer]
+    scaler: torch.amp.GradScaler  # does nothing unless the dtype is float16
+    step: int = 0  # updates done
+    tokens: int = 0  # tokens trained on, over all ranks
+    watch: Stopwatch = field(default_factory=Stopwatch)
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A step whose numbers are still on the device."""
+
+    step: int
+    tokens: int
+    seconds: float
+    ms: float
+    lr: float
+    n_targets: float
+    nats: Tensor
+    grad_norm: Tensor
+
+
+def train(
+    learner: Learner,
+    settings: LoopSettings,
+    plan: BatchPlan,
+    runtime: Runtime,
+    seed: int,
+    grad_clip: float,
+    set_rates: Callable[[int], float],
+    micro_batch: Callable[[int], Batch],
+    evaluate: Callable[[], dict[str, float]],
+    save: Callable[[dict[str, Any], bool], None],
+    snapshot: Callable[[], None],
+    progress: Progress,
+) -> str:
+    """Train until max_iters, max_seconds or a signal; returns "done", "out of time" or "interrupted".
+
+    `set_rates(step)` sets the optimizers' rates and returns the learning rate; `micro_batch(first_row)` gives
+    this rank's rows; `save(row, final)` writes a checkpoint. Raises UserError naming the step when the loss
+    stops being finite; nothing is saved after that.
+    """
+    snapshot_steps = log_steps(settings.max_iters, settings.snapshots)
+    pending: Pending | None = None
+    ended = "done"
+
+    def checkpoint(row: dict[str, Any], measured: bool, final: bool) -> None:
+        learner.watch.pause()
+        if measured:
+            row |= evaluate()
+        progress.step(row)
+        save(row, final)
+        learner.module.train()
+
+    learner.module.train()
+    with catch_signals() as caught:
+        while learner.step < settings.max_iters:
+            learner.watch.run()
+            seconds = learner.watch.read()
+            late = 0 < settings.max_seconds <= seconds
+            batches = [micro_batch(plan.first_row(learner.step, m)) for m in range(plan.micro_steps)]
+            local_targets = sum(int((targets != IGNORE).sum()) for _, targets in batches)
+            n_targets, n_caught, n_late = sum_over_ranks([local_targets, bool(caught), late], runtime)
+            if n_caught or n_late:  # one rank's signal is everybody's
+                ended = "interrupted" if n_caught else "out of time"
+                break
+
+            lr = set_rates(learner.step)
+            nats, grad_norm = update(learner, batches, n_targets, grad_clip, plan, runtime, seed)
+            learner.step += 1
+            learner.tokens += plan.tokens_per_step
+            # The numbers of a step are read one step late, so that a GPU always has the next one queued.
+            if pending is not None:
+                progress.step(read(pending, runtime))
+            now = learner.watch.read()
+            pending = Pending(learner.step, learner.tokens, now, 1000 * (now - seconds), lr, n_targets, nats, grad_norm)
+
+            if learner.step in snapshot_steps:
+                learner.watch.pause()
+                snapshot()
+            if learner.step % settings.eval_interval == 0 and learner.step < settings.max_iters:
+                checkpoint(read(pending, runtime), measured=True, final=False)
+                pending = None
+        if pending is not None:
+            # Whoever pressed Ctrl-C wants out: an interrupted run saves and does not evaluate.
+            checkpoint(read(pending, runtime), measured=ended != "interrupted", final=True)
+    return ended
+
+
+def update(
+    learner: Learner,
+    batches: list[Batch],
+    n_targets: float,
+    grad_clip: float,
+    plan: BatchPlan,
+    runtime: Runtime,
+    seed: int,
+) -> tuple[Tensor, Tensor]:
+    """One optimizer step over this rank's micro-batches → (sum of nats of this rank, gradient norm)."""
+    total = torch.zeros((), device=runtime.device)
+    for micro_step, batch in enumerate(batches):
+        ids, targets = to_device(batch, runtime.device)
+        # Dropout is keyed by the rows it falls on, not by how many draws came before.
+        torch.manual_seed(seed_for("dropout", seed, plan.first_row(learner.step, micro_step)))
+        with sync_only_if(micro_step == len(batches) - 1, learner.module):
+            nats, _ = learner.module(ids, targets)
+            # The mean over the targets of all ranks and micro-batches. Synchronising averages over the ranks,
+            # hence their number.
+            loss = nats * (runtime.world_size / max(1.0, n_targets))
+            learner.scaler.scale(loss).backward()
+        total = total + nats.detach()
+    for optimizer in learner.optimizers:
+        learner.scaler.unscale_(optimizer)
+    grad_norm = nn.utils.clip_grad_norm_(learner.model.parameters(), grad_clip or math.inf)
+    for optimizer in learner.optimizers:
+        learner.scaler.step(optimizer)
+    learner.scaler.update()
+    for optimizer in learner.optimizers:
+        optimizer.zero_grad(set_to_none=True)
+    return total, grad_norm
+
+
+def read(pending: Pending, runtime: Runtime) -> dict[str, Any]:
+    """Wait for a step's numbers → its row of metrics.jsonl. A loss that is not finite ends the run."""
+    (nats,) = sum_over_ranks([pending.nats.item()], runtime)
+    loss = nats / max(1.0, pending.n_targets)
+    if not math.isfinite(loss):
+        raise UserError(
+            f"The loss of step {pending.step} is {loss}: training has diverged.",
+            "The last checkpoint before it is kept. Lower learning_rate (or matrix_lr), lengthen warmup_iters, "
+            "or use --dtype=float32; then train anew, or go on from the checkpoint with --resume.",
+        )
+    return {
+        "step": pending.step,
+        "tokens": pending.tokens,
+        "seconds": round(pending.seconds, 4),
+        "loss": loss,
+        "lr": pending.lr,
+        "grad_norm": pending.grad_norm.item(),
+        "ms": round(pending.ms, 3),
+        "tokens_per_second": round(pending.n_targets / max(pending.ms / 1000, 1e-9), 1),
+    }
+
+
+def log_steps(max_iters: int, count: int) -> set[int]:
+    """About `count` steps from 1 to max_iters, each the same factor after the one before."""
+    if count < 1:
+        return set()
+    return {round(max_iters ** (i / max(1, count - 1))) for i in range(count)}
+
+
+@contextmanager
+def catch_signals() -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM are written down, so that the loop can end between two steps. The second one kills."""
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # Python allows handlers only there
+        yield caught
+        return
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, _frame: Any) -> None:
+        caught.append(number)
+        signal.signal(number, before[number])
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

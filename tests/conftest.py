@@ -1,0 +1,92 @@
+"""Fixtures that several test files share: a small data set, and the command as a person runs it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from inkling import cli
+from inkling.stages import prepare
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared" / "data"
+
+TEXT = "".join(
+    f"{i}. The {a} {b} saw {i * 7 % 31} {c} near the river, and said: how {d} it is!\n"
+    for i, (a, b, c, d) in enumerate(
+        (a, b, c, d)
+        for a in ("old", "young", "quiet", "clever")
+        for b in ("king", "fox", "sailor", "miller", "queen")
+        for c in ("apples", "ships", "stars", "bees")
+        for d in ("cold", "bright", "strange")
+    )
+)
+
+# A model so small that a step takes milliseconds, with every random part switched on.
+TINY = {
+    "block_size": 16,
+    "batch_size": 4,
+    "n_layer": 2,
+    "n_head": 2,
+    "n_embd": 32,
+    "dropout": 0.1,
+    "max_iters": 12,
+    "eval_interval": 5,
+    "eval_iters": 2,
+    "log_interval": 1,
+    "device": "cpu",
+    "dtype": "float32",
+    "compile": False,
+    "threads": 1,
+}
+
+
+def flags(settings: dict) -> list[str]:
+    """Settings as command-line words."""
+    return [f"--{key}={value}" for key, value in settings.items()]
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """A folder with a byte-level data set `tiny` and a recipe tiny.toml; the current folder."""
+    monkeypatch.chdir(tmp_path)
+    Path("text.txt").write_text(TEXT, encoding="utf-8")
+    prepare.main("tiny", prepare.PrepareSettings(input="text.txt", tokenizer="byte"))
+    lines = [f"{key} = {str(value).lower() if isinstance(value, bool) else repr(value)}" for key, value in TINY.items()]
+    Path("tiny.toml").write_text("\n".join(['dataset = "tiny"', *lines]).replace("'", '"'), encoding="utf-8")
+    return tmp_path
+
+
+@pytest.fixture
+def inkling(capfd):
+    """Run a command in this process: inkling("train", "tiny.toml") → (exit status, stdout, stderr)."""
+
+    def call(*words: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        status = 0
+        try:
+            cli.run(list(words))
+        except SystemExit as end:
+            status = end.code
+        out, err = capfd.readouterr()
+        return status, out, err
+
+    return call
+
+
+def command(*words: str) -> list[str]:
+    """The same command for a process of its own."""
+    return [sys.executable, "-m", "inkling", *words]
+
+
+def run_process(*words: str, **options) -> subprocess.CompletedProcess:
+    """Run a command to its end in a process of its own."""
+    return subprocess.run(command(*words), capture_output=True, text=True, encoding="utf-8", timeout=300, **options)
+
+
+def clean_environment(**extra: str) -> dict[str, str]:
+    """This environment without what torchrun or a person may have set."""
+    drop = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"}
+    return {key: value for key, value in os.environ.items() if key not in drop} | extra
