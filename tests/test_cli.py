@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import clean_environment, flags, run_process
 
+from conftest import clean_environment, flags, run_process
 from inkling.recipes import recipe_names
-from inkling.stages.train import compose
+from inkling.stages.train_settings import compose
 
 
 def refused(result: tuple[int, str, str], *says: str) -> None:

@@ -6,9 +6,8 @@ import pkgutil
 import subprocess
 import sys
 
-from conftest import ROOT, clean_environment
-
 import inkling
+from conftest import ROOT, clean_environment
 
 SOURCE = ROOT / "src" / "inkling"
 # Imports go down only; rooms on one level do not import each other.

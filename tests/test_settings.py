@@ -8,7 +8,7 @@ from inkling.errors import UserError
 from inkling.settings import Layer, build, dump_toml, flatten, help_text, leaves, read_toml, split_flags
 from inkling.stages.prepare import PrepareSettings
 from inkling.stages.sample import SampleSettings
-from inkling.stages.train import TrainSettings, compose
+from inkling.stages.train_settings import TrainSettings, compose
 
 SCHEMAS = [TrainSettings, PrepareSettings, SampleSettings]
 

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SHARED, clean_environment, command, flags
 
 import inkling as package
-from inkling.stages import train as stage
+from conftest import SHARED, clean_environment, command, flags
 from inkling.train import loop
 from inkling.train.checkpoint import read_index
 from inkling.train.progress import read_metrics

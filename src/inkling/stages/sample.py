@@ -66,9 +66,6 @@ def main(run: str, settings: SampleSettings) -> list[str]:
     runtime = decide(replace(settings.runtime, compile=False))
     with running(runtime):
         model, tokenizer = load(where, device=runtime.device, dtype=runtime.dtype)
-        # Cast the weights once and not at every token: the same numbers in half the time (GPT-2's width and
-        # vocabulary, 6 layers, bfloat16, 2 CPU cores: 97 → 44 ms a token).
-        model.to(dtype=runtime.torch_dtype)
         ids = tokenizer.encode(prompt)
         texts = [TextStream(tokenizer, [settings.stop]) for _ in range(settings.num_samples)]
         requests = [

@@ -1,22 +1,22 @@
 """inkling train: settings, data, model and optimizers go into the loop; a run's folder comes out."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 
-from inkling.data.batches import BatchPlan, DataSettings, check_length, get_batch, plan_batches
+from inkling.data.batches import BatchPlan, check_length, get_batch, plan_batches
 from inkling.data.shards import Dataset, open_dataset
 from inkling.errors import UserError
 from inkling.hub.load import fill_model, find_checkpoint, place_model
-from inkling.model.config import PRESETS, GPTConfig
+from inkling.model.config import GPTConfig
 from inkling.model.cost import flops_per_token, parameters_by_part
 from inkling.model.gpt import GPT
-from inkling.recipes import load_recipe
-from inkling.runtime import Dtype, Runtime, RuntimeSettings, decide, running
-from inkling.settings import Layer, build, flatten
+from inkling.runtime import Runtime, decide, running
+from inkling.settings import flatten
+from inkling.stages.train_settings import TrainSettings, compose, differing, rough_cpu_seconds, settle
 from inkling.train.checkpoint import (
     Checkpoint,
     clear_unfinished,
@@ -26,45 +26,18 @@ from inkling.train.checkpoint import (
     save_checkpoint,
     save_snapshot,
 )
-from inkling.train.loop import Learner, LoopSettings, train
+from inkling.train.loop import Learner, train
 from inkling.train.optim import (
     Muon,
-    OptimizerSettings,
     build_optimizers,
     load_optimizer_tensors,
     optimizer_tensors,
 )
 from inkling.train.parallel import wait_for_all, wrap
 from inkling.train.progress import Progress, Stopwatch, drop_metrics_after
-from inkling.train.runfolder import CommandLog, create_run, read_resolved, refuse_existing, write_resolved
-from inkling.train.schedule import ScheduleSettings, check_schedule, lr_factor, muon_momentum
+from inkling.train.runfolder import CommandLog, create_run, refuse_existing, write_resolved
+from inkling.train.schedule import check_schedule, lr_factor, muon_momentum
 from inkling.train.validation import estimate_loss
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """input and output"""
-
-    out_dir: str = ""
-    """folder of the run; empty: runs/RECIPE"""
-    init_from: str = "scratch"
-    """scratch, resume, or a run whose weights to begin from (finetuning)"""
-    resume: bool = False
-    """go on with the run in out_dir from its newest checkpoint; the same as --init_from=resume"""
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """Everything that `inkling train` can be told."""
-
-    run: RunSettings = RunSettings()
-    data: DataSettings = DataSettings()
-    model: GPTConfig = GPTConfig()
-    optimizer: OptimizerSettings = OptimizerSettings()
-    schedule: ScheduleSettings = ScheduleSettings()
-    loop: LoopSettings = LoopSettings()
-    runtime: RuntimeSettings = RuntimeSettings()
-
 
 SETTINGS = TrainSettings
 DESCRIPTION = """Train a model: inkling train RECIPE [--key=value ...]
@@ -85,59 +58,6 @@ def command(positional: list[str], flags: dict[str, str]) -> None:
         raise UserError("Interrupted; the checkpoint is saved.", resume_hint(settings), status=130)
 
 
-def compose(positional: list[str], flags: dict[str, str]) -> tuple[TrainSettings, dict[str, str], dict[str, Any]]:
-    """Recipe and flags → (settings, origin of every key, what was given)."""
-    if len(positional) > 1:
-        raise UserError(f"train takes one recipe, not {' '.join(positional)}.", status=2)
-    name, recipe = load_recipe(positional[0]) if positional else ("", Layer("no recipe", {}))
-    flag_layer = Layer("flag", flags)
-    wishes, _ = build(TrainSettings, [recipe, flag_layer])
-    run = wishes.run.out_dir or (f"runs/{name}" if name else "")
-    if wishes.run.resume or wishes.run.init_from == "resume":
-        if not run:
-            raise UserError("Which run shall go on?", "Name the recipe, or --out_dir=runs/NAME.", status=2)
-        return (*_compose_resume(Path(run), flags), {})
-    if not name:
-        raise UserError("Which recipe?", "For example: inkling train shakespeare_char_cpu", status=2)
-    preset = Layer(f"preset {wishes.model.preset}", PRESETS[wishes.model.preset])
-    settings, origins = build(TrainSettings, [preset, recipe, flag_layer])
-    settings = replace(settings, run=replace(settings.run, out_dir=run))
-    return settings, origins, {**recipe.values, **{key: getattr_flat(settings, key) for key in flags}}
-
-
-def getattr_flat(settings: TrainSettings, key: str) -> Any:
-    """A setting by its flat name."""
-    return flatten(settings)[key]
-
-
-# What a resumed run may not change: it would no longer be the same run.
-FIXED = {field.name for field in fields(GPTConfig)} - {"dropout", "attention"} | {
-    "dataset",
-    "optimizer",
-    "seed",
-}
-
-
-def _compose_resume(run: Path, flags: dict[str, str]) -> tuple[TrainSettings, dict[str, str]]:
-    """A run's own settings, with the flags of today on top."""
-    stored, stored_origins = read_resolved(run)
-    if flags.keys() & {"batch_size", "gradient_accumulation_steps"}:
-        # The tokens of a step define the run; how they are cut into micro-batches may change.
-        stored.pop("gradient_accumulation_steps", None)
-    before, _ = build(TrainSettings, [Layer(f"{run}/resolved.toml", stored)])
-    settings, _ = build(TrainSettings, [Layer(f"{run}/resolved.toml", stored), Layer("flag", flags)])
-    old, new = flatten(before), flatten(settings)
-    for key in sorted(FIXED & flags.keys()):
-        if old[key] != new[key]:
-            raise UserError(
-                f"--{key} cannot change from {old[key]} to {new[key]} when a run is resumed.",
-                "Leave it out, or begin a new run with --out_dir.",
-                status=2,
-            )
-    settings = replace(settings, run=RunSettings(str(run), before.run.init_from, resume=True))
-    return settings, stored_origins | dict.fromkeys(flags, "flag, on resume")
-
-
 def main(settings: TrainSettings, origins: dict[str, str] | None = None, given: dict[str, Any] | None = None) -> str:
     """Train. Returns "done", "out of time" or "interrupted"; the results are in the run's folder."""
     check_schedule(settings.schedule)
@@ -155,21 +75,11 @@ def main(settings: TrainSettings, origins: dict[str, str] | None = None, given: 
     settings = settle(settings, config.filled(), runtime, plan)
 
     with running(runtime):
-        if runtime.is_main and not settings.loop.eval_only:
-            if resuming:
-                clear_unfinished(run)
-                write_resolved(run, flatten(settings), origins or {})
-            else:
-                refuse_existing(run)
-                parent_facts = describe_parent(settings, parent)
-                create_run(
-                    run,
-                    given or {},
-                    flatten(settings),
-                    origins or {},
-                    dataset.path / "tokenizer.json",
-                    parent_facts,
-                )
+        if runtime.is_main and not (resuming or settings.loop.eval_only):
+            refuse_existing(run)
+            given = given if given is not None else differing(settings)
+            tokenizer = dataset.path / "tokenizer.json"
+            create_run(run, given, flatten(settings), origins or {}, tokenizer, describe_parent(settings, parent))
         wait_for_all(runtime)
         model = new_model(config, settings, runtime, parent)
         learner = new_learner(model, settings, runtime)
@@ -178,6 +88,9 @@ def main(settings: TrainSettings, origins: dict[str, str] | None = None, given: 
         describe(learner, settings, plan, dataset, runtime)
         if settings.loop.eval_only:
             return evaluate_once(learner, settings, plan, dataset, runtime)
+        if resuming and runtime.is_main:
+            rewind(run, learner.step)
+            write_resolved(run, flatten(settings), origins or {})
         return run_loop(learner, settings, plan, dataset, runtime, run)
 
 
@@ -273,42 +186,6 @@ def inherit(config: GPTConfig, parent: GPTConfig, source: str) -> GPTConfig:
     return replace(parent, block_size=config.block_size, dropout=config.dropout, attention=config.attention)
 
 
-def rough_cpu_seconds(config: GPTConfig, settings: TrainSettings) -> float:
-    """How long the work would take at 100 GFLOP/s, for the question whether compiling repays."""
-    data = settings.data
-    rows = data.batch_size * (data.gradient_accumulation_steps or 1)
-    tokens = (data.tokens_per_step or rows * config.block_size) * settings.loop.max_iters
-    return min(tokens * flops_per_token(config) / 1e11, settings.loop.max_seconds or float("inf"))
-
-
-def settle(settings: TrainSettings, config: GPTConfig, runtime: Runtime, plan: BatchPlan) -> TrainSettings:
-    """The settings with every `auto` and None replaced by what was decided, as resolved.toml keeps them."""
-    loop, schedule, optimizer = settings.loop, settings.schedule, settings.optimizer
-    device = settings.runtime.device if settings.runtime.device != "auto" else runtime.device_type
-    return replace(
-        settings,
-        data=replace(
-            settings.data,
-            gradient_accumulation_steps=plan.micro_steps * plan.world_size,
-            tokens_per_step=plan.tokens_per_step,
-        ),
-        model=config,
-        optimizer=optimizer,
-        schedule=replace(
-            schedule,
-            lr_decay_iters=schedule.lr_decay_iters or loop.max_iters,
-            min_lr=schedule.min_lr if schedule.min_lr is not None else optimizer.learning_rate / 10,
-        ),
-        runtime=replace(
-            settings.runtime,
-            device=device,
-            dtype=cast(Dtype, runtime.dtype),
-            compile=runtime.compile,
-            threads=runtime.threads,
-        ),
-    )
-
-
 def describe_parent(settings: TrainSettings, parent: Checkpoint | None) -> dict[str, Any] | None:
     """What the file `parent` says."""
     if parent is None:
@@ -326,7 +203,9 @@ def new_model(config: GPTConfig, settings: TrainSettings, runtime: Runtime, pare
     """A model with fresh weights, or with the parent's."""
     if parent is None:
         return place_model(GPT(config, seed=settings.runtime.seed), runtime.device, runtime.torch_dtype)
-    model = GPT(GPTConfig(**parent.state["model"] | {"dropout": config.dropout, "attention": config.attention}))
+    before = GPTConfig(**parent.state["model"]).block_size
+    # Learned positions are weights, one for each place in the parent's context; rotary ones have none to keep.
+    model = GPT(replace(config, block_size=before) if config.position == "learned" else config)
     fill_model(model, parent.model_tensors(), str(parent.path))
     if config.block_size < model.config.block_size:
         model.crop_block_size(config.block_size)
@@ -342,22 +221,26 @@ def new_learner(model: GPT, settings: TrainSettings, runtime: Runtime) -> Learne
 
 
 def restore(learner: Learner, run: Path, dataset: Dataset, runtime: Runtime) -> None:
-    """Bring the learner to the newest good checkpoint, and drop what lies beyond it."""
+    """Bring the learner to the newest good checkpoint. Only reads."""
     say = print if runtime.is_main else lambda _: None
     checkpoint = load_latest(run, say)
-    step = checkpoint.step if checkpoint else 0
     if checkpoint is not None:
         require_tokenizer(checkpoint, dataset)
         fill_model(learner.model, checkpoint.model_tensors(), str(checkpoint.path))
         load_optimizer_tensors(learner.model, learner.optimizers, checkpoint.optimizer_tensors())
         learner.scaler.load_state_dict(checkpoint.state["scaler"])
-        learner.step, learner.tokens = step, checkpoint.state["tokens"]
+        learner.step, learner.tokens = checkpoint.step, checkpoint.state["tokens"]
         learner.watch = Stopwatch(checkpoint.state["seconds"])
-    wait_for_all(runtime)  # nobody deletes while another reads
-    if runtime.is_main:
-        discard_after(run, step)
-        drop_metrics_after(run / "metrics.jsonl", step)
+    wait_for_all(runtime)  # nobody changes the folder while another still reads
+    step = learner.step
     say(f"resuming {run} at step {step}" if step else f"{run} has no checkpoint yet: beginning at step 0")
+
+
+def rewind(run: Path, step: int) -> None:
+    """Drop what lies beyond the step from which the run goes on: it was damaged, or will be done again."""
+    clear_unfinished(run)
+    discard_after(run, step)
+    drop_metrics_after(run / "metrics.jsonl", step)
 
 
 def describe(learner: Learner, settings: TrainSettings, plan: BatchPlan, dataset: Dataset, runtime: Runtime) -> None:
