@@ -228,6 +228,20 @@ def test_a_tiny_model_overfits_a_tiny_text(tiny, inkling):
     assert read_metrics(Path("runs/tiny/metrics.jsonl"))[-1]["loss"] < 1.5
 
 
+def test_cached_and_uncached_write_the_same_on_a_trained_model(tiny, inkling):
+    """150 greedy tokens, far past the context of 16, by the engine and by its short twin GPT.generate."""
+    from inkling.infer.engine import Engine, Request
+    from inkling.infer.sampling import SamplingSettings
+
+    words = flags({"preset": "nanochat", "optimizer": "muon", "max_iters": 150, "eval_interval": 1000})
+    assert inkling("train", "tiny.toml", *words)[0] == 0
+    model, tokenizer = package.load("runs/tiny")
+    for prompt in ("The old king", "7", "and said: how bright it is! The"):
+        ids = tokenizer.encode(prompt)
+        request = Request(ids, 150, SamplingSettings(temperature=0.0))
+        assert Engine(model).generate([request])[0] == model.generate(ids, 150, temperature=0.0)
+
+
 def test_the_books_of_a_run(tiny, inkling):
     assert inkling("train", "tiny.toml")[0] == 0
     run = Path("runs/tiny")

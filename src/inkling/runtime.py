@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -140,6 +141,11 @@ def describe_machine() -> dict[str, Any]:
     if torch.cuda.is_available():
         facts["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return facts
+
+
+def seconds_since_start() -> float:
+    """Seconds since this process began, the loading of Python and torch included: what the person waits."""
+    return time.time() - psutil.Process().create_time()
 
 
 def peak_memory_bytes(runtime: Runtime) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from inkling.files import write_atomic
+from inkling.runtime import seconds_since_start
 
 
 class Progress:
@@ -15,7 +16,6 @@ class Progress:
 
     def __init__(self, metrics: Path, max_iters: int, start: int, log_interval: int, is_main: bool) -> None:
         self.max_iters, self.log_interval, self.is_main = max_iters, max(1, log_interval), is_main
-        self.began = time.perf_counter()
         self.metrics = metrics.open("a", encoding="utf-8", newline="\n") if is_main else None
         self.bar: Any = None
         if is_main and sys.stdout.isatty():
@@ -25,7 +25,7 @@ class Progress:
         """Show a finished step and append it to metrics.jsonl, flushed by the line."""
         if self.metrics is None:
             return
-        row["wall"] = round(time.perf_counter() - self.began, 4)
+        row["wall"] = round(seconds_since_start(), 4)
         self.metrics.write(json.dumps(row) + "\n")
         self.metrics.flush()
         speed = f"{row['tokens_per_second']:,.0f} tokens/s"

@@ -12,7 +12,6 @@ checkpoints/      see train/checkpoint.py
 import json
 import shutil
 import sys
-import time
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 
 from inkling.errors import UserError
 from inkling.files import write_atomic
-from inkling.runtime import Runtime, describe_machine, peak_memory_bytes
+from inkling.runtime import Runtime, describe_machine, peak_memory_bytes, seconds_since_start
 from inkling.settings import dump_toml
 from inkling.train.checkpoint import disk_errors
 
@@ -76,7 +75,6 @@ class CommandLog:
     def __init__(self, run: Path, runtime: Runtime) -> None:
         self.file = run / "environment.json"
         self.runtime = runtime
-        self.began = time.perf_counter()
         self.entry: dict[str, Any] = {
             "command": ["inkling", *sys.argv[1:]],
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -93,7 +91,7 @@ class CommandLog:
         self.entry |= {
             "ended": how,
             "step": step,
-            "wall_seconds": round(time.perf_counter() - self.began, 3),
+            "wall_seconds": round(seconds_since_start(), 3),
             "peak_memory_bytes": peak_memory_bytes(self.runtime),
         }
         self._write()
