@@ -78,6 +78,38 @@ def test_models_that_cannot_be_built(tiny, inkling):
     refused(inkling("train", "tiny.toml", "--vocab_size=100"), "vocabulary of 256", "--pad_vocab_to")
 
 
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("--max_iters=0", "max_iters=0"),
+        ("--eval_interval=0", "eval_interval=0"),
+        ("--eval_iters=0", "eval_iters=0"),
+        ("--eval_tokens=1", "eval_tokens=1"),
+        ("--keep_last=0", "keep_last=0"),
+        ("--log_interval=0", "log_interval=0"),
+        ("--max_seconds=-1", "max_seconds=-1"),
+        ("--snapshots=-1", "snapshots=-1"),
+        ("--warmup_iters=-1", "warmup_iters"),
+        ("--batch_size=0", "batch_size"),
+        ("--learning_rate=-1", "learning_rate=-1"),
+        ("--threads=-1", "threads=-1"),
+    ],
+)
+def test_numbers_that_make_no_sense(tiny, inkling, word, says):
+    refused(inkling("train", "tiny.toml", word), says)
+    assert not Path("runs").exists(), "nothing is left behind by a refused command"
+
+
+def test_a_disk_that_refuses_is_a_message(tiny, inkling, monkeypatch):
+    from inkling.train import progress
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device", "metrics.jsonl")
+
+    monkeypatch.setattr(progress.json, "dumps", full)
+    refused(inkling("train", "tiny.toml"), "No space left on device")
+
+
 def test_devices_and_dtypes_that_are_not_there(tiny, inkling):
     refused(inkling("train", "tiny.toml", "--device=tpu"), "--device=tpu")
     refused(inkling("train", "tiny.toml", "--dtype=int8"), "--dtype", "float32")
@@ -145,6 +177,8 @@ def test_sampling_mistakes(tiny, inkling):
     refused(inkling("sample", "tiny", "--start=FILE:missing.txt"), "missing.txt")
     refused(inkling("sample", "tiny", "--start="), "empty")
     refused(inkling("sample", "tiny", "--num_samples=0"), "num_samples")
+    refused(inkling("sample", "tiny", "--max_new_tokens=-1"), "max_new_tokens=-1")
+    refused(inkling("sample", "--init_from=gpt2-xl"), "cannot be imported yet")
 
 
 def test_sampling_writes(tiny, inkling):
@@ -156,6 +190,8 @@ def test_sampling_writes(tiny, inkling):
     assert again == out, "the same seed writes the same"
     assert inkling("sample", "tiny", *words, "--seed=2")[1] != out
     assert inkling("sample", "--out_dir=runs/tiny", *words)[1] == out
+    assert inkling("sample", "--init_from=resume", "--out_dir=runs/tiny", *words)[1] == out
+    assert inkling("sample", "--init_from=tiny", *words)[1] == out
     snapshot = "runs/tiny/checkpoints/weights-000001"
     assert inkling("sample", snapshot, *words)[0] == 0
 

@@ -40,6 +40,10 @@ def run(argv: list[str] | None = None) -> None:
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:  # a full disk, a folder without rights
+        where = f": {error.filename}" if error.filename else ""
+        print(f"{_red('error')}: the system refused, {error.strerror or error}{where}", file=sys.stderr)
+        sys.exit(1)
 
 
 def dispatch(argv: list[str]) -> None:

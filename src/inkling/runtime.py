@@ -73,6 +73,8 @@ def decide(settings: RuntimeSettings, cpu_seconds: float = 0.0) -> Runtime:
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
+    if settings.threads < 0:
+        raise UserError(f"threads={settings.threads} cannot be negative.", "0 takes the physical cores.", status=2)
     device, why_device = _device(settings.device, local_rank)
     dtype, why_dtype = _dtype(settings.dtype, device)
     compiled, why_compile = _compile(settings.compile, device, cpu_seconds)

@@ -78,7 +78,7 @@ def plan_batches(settings: DataSettings, block_size: int, rank: int = 0, world_s
     if micro_batches % world_size:
         raise UserError(
             f"{micro_batches} micro-batches a step cannot be shared by {world_size} processes.",
-            f"Make gradient_accumulation_steps a multiple of {world_size}.",
+            f"Make gradient_accumulation_steps a multiple of {world_size}; a smaller batch_size gives more of them.",
             status=2,
         )
     return BatchPlan(rows, micro_batches // world_size, rank, world_size, block_size)

@@ -38,6 +38,8 @@ def find_run(where: str | Path) -> Path:
     for path in (Path(where), Path("runs") / where):
         if (path / "resolved.toml").is_file() or (path / "checkpoints").is_dir():
             return path
+    if str(where) in ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"):
+        raise UserError(f"GPT-2's published weights ({where}) cannot be imported yet.", _runs_here())
     raise UserError(f"There is no run {str(where)!r}, neither at that path nor below runs/.", _runs_here())
 
 

@@ -31,6 +31,8 @@ class SampleSettings:
     """print the first sample as it grows; auto does on a terminal"""
     out_dir: str = ""
     """the run, where RUN is not given"""
+    init_from: str = "resume"
+    """nanoGPT's other flag for it: resume (what out_dir names), or a run"""
     sampling: SamplingSettings = SamplingSettings()
     runtime: RuntimeSettings = RuntimeSettings()
 
@@ -55,10 +57,10 @@ def command(positional: list[str], flags: dict[str, str]) -> None:
 
 
 def main(run: str, settings: SampleSettings) -> list[str]:
-    """Print the samples and return them, each with its prompt. `run` is a run, a folder or a hub name."""
+    """Print the samples and return them, each with its prompt. `run` is a run's name or path."""
     from inkling.hub.load import load
 
-    where = run or settings.out_dir
+    where = run or (settings.out_dir if settings.init_from == "resume" else settings.init_from)
     _check(where, settings)
     prompt = read_prompt(settings.start)
     if settings.runtime.compile is True:

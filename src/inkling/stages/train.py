@@ -1,6 +1,7 @@
 """inkling train: settings, data, model and optimizers go into the loop; a run's folder comes out."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,11 @@ from inkling.train.checkpoint import (
     save_checkpoint,
     save_snapshot,
 )
-from inkling.train.loop import Learner, train
+from inkling.train.loop import Learner, check_loop, train
 from inkling.train.optim import (
     Muon,
     build_optimizers,
+    check_optimizer,
     load_optimizer_tensors,
     optimizer_tensors,
 )
@@ -60,7 +62,9 @@ def command(positional: list[str], flags: dict[str, str]) -> None:
 
 def main(settings: TrainSettings, origins: dict[str, str] | None = None, given: dict[str, Any] | None = None) -> str:
     """Train. Returns "done", "out of time" or "interrupted"; the results are in the run's folder."""
+    check_loop(settings.loop)
     check_schedule(settings.schedule)
+    check_optimizer(settings.optimizer)
     run, resuming = Path(settings.run.out_dir), settings.run.resume
     if not run.name:
         raise UserError("out_dir is empty.", "Name the run's folder, such as runs/NAME.", status=2)
@@ -124,7 +128,8 @@ def run_loop(
     finally:
         progress.close()
         if log is not None:
-            log.end(ended, learner.step)
+            with suppress(OSError):  # what ended the run, a full disk say, is the better message
+                log.end(ended, learner.step)
     if ended != "interrupted":
         progress.say(f"{ended}: {learner.step} steps, {learner.tokens:,} tokens → {run}")
         progress.say(f"next: inkling sample {run}")
@@ -138,7 +143,9 @@ def open_for_training(settings: TrainSettings) -> Dataset:
     """The data set, opened and checked."""
     if not settings.data.dataset:
         raise UserError("Which data?", "Give --dataset=NAME, after `inkling prepare NAME`.", status=2)
-    return open_dataset(settings.data.dataset)
+    dataset = open_dataset(settings.data.dataset)
+    check_length(dataset.val, 1, str(dataset.path / "val.bin"))
+    return dataset
 
 
 def vocabulary(settings: TrainSettings, dataset: Dataset) -> int:
@@ -154,11 +161,6 @@ def vocabulary(settings: TrainSettings, dataset: Dataset) -> int:
 
 def find_parent(settings: TrainSettings, dataset: Dataset) -> Checkpoint:
     """The checkpoint that --init_from names; its tokenizer must be the data set's."""
-    if settings.run.init_from.startswith("gpt2"):
-        raise UserError(
-            f"--init_from={settings.run.init_from}: GPT-2's published weights cannot be imported yet.",
-            "Begin from a run of your own, or from scratch.",
-        )
     checkpoint = find_checkpoint(settings.run.init_from)
     require_tokenizer(checkpoint, dataset)
     return checkpoint

@@ -54,6 +54,16 @@ class LoopSettings:
     """weights-only snapshots at logarithmic steps, to watch the run learning; 0: none"""
 
 
+def check_loop(settings: LoopSettings) -> None:
+    """Refuse numbers that make no training."""
+    least = {"max_iters": 1, "max_seconds": 0, "eval_interval": 1, "eval_iters": 1, "eval_tokens": 2}
+    least |= {"log_interval": 1, "keep_last": 1, "snapshots": 0}
+    for name, minimum in least.items():
+        value = getattr(settings, name)
+        if not value >= minimum:
+            raise UserError(f"{name}={value:g} must be at least {minimum}.", status=2)
+
+
 @dataclass
 class Learner:
     """What changes while training."""

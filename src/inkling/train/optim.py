@@ -49,16 +49,21 @@ class OptimizerSettings:
     """scale the gradient down to this norm when it is longer; 0: off"""
 
 
+def check_optimizer(settings: OptimizerSettings) -> None:
+    """Refuse numbers that make no update."""
+    for name in ("learning_rate", "matrix_lr", "weight_decay", "matrix_decay", "grad_clip"):
+        if not getattr(settings, name) >= 0:
+            raise UserError(f"{name}={getattr(settings, name):g} cannot be negative.", status=2)
+    if not (0 <= settings.beta1 < 1 and 0 <= settings.beta2 < 1 and 0 <= settings.momentum < 1):
+        raise UserError("beta1, beta2 and momentum lie in [0, 1).", status=2)
+    if settings.ns_steps < 1:
+        raise UserError(f"ns_steps={settings.ns_steps} must be at least 1.", status=2)
+
+
 def build_optimizers(
     model: GPT, settings: OptimizerSettings, compute_dtype: torch.dtype, device_type: str
 ) -> list[Optimizer]:
     """One optimizer, or two with Muon. Every group carries its `peak_lr`, which the schedule scales."""
-    for name in ("learning_rate", "matrix_lr", "weight_decay", "matrix_decay", "grad_clip"):
-        if getattr(settings, name) < 0:
-            raise UserError(f"{name}={getattr(settings, name)} cannot be negative.", status=2)
-    if not (0 <= settings.beta1 < 1 and 0 <= settings.beta2 < 1 and 0 <= settings.momentum < 1):
-        raise UserError("beta1, beta2 and momentum lie in [0, 1).", status=2)
-
     matrices, split = block_matrices(model) if settings.optimizer == "muon" else ({}, {})
     groups: dict[tuple[float, float], list[Tensor]] = defaultdict(list)
     for name, parameter in model.named_parameters():
