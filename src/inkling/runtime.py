@@ -4,11 +4,13 @@ Each `auto` is resolved by looking at the machine, and the reason is kept so tha
 What was chosen is stored with a run and reused on resume, never decided again.
 """
 
+import gc
 import os
 import shutil
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -107,15 +109,24 @@ def stop(runtime: Runtime) -> None:
     import torch
 
     if runtime.world_size > 1 and torch.distributed.is_initialized():
+        # A model wrapped for several processes holds the group, and if it outlives it, the group is torn down
+        # under Python's lock while its own thread waits for that lock: seen as a rank that never ends.
+        gc.collect()
         torch.distributed.destroy_process_group()
 
 
 @contextmanager
 def running(runtime: Runtime) -> Iterator[None]:
-    """`start` on the way in and `stop` on the way out, whatever happens between."""
+    """`start` on the way in and `stop` on the way out, whatever happens between.
+
+    What is made inside must be local to a function that is called inside, so that it is gone before `stop`.
+    """
     start(runtime)
     try:
         yield
+    except BaseException as error:
+        traceback.clear_frames(error.__traceback__)  # else the locals of the failed functions live on in it
+        raise
     finally:
         stop(runtime)
 

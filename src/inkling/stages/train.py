@@ -78,24 +78,51 @@ def main(settings: TrainSettings, origins: dict[str, str] | None = None, given: 
     plan = plan_batches(settings.data, config.block_size, runtime.rank, runtime.world_size)
     settings = settle(settings, config.filled(), runtime, plan)
 
+    if not (resuming or settings.loop.eval_only):
+        given = given if given is not None else differing(settings)
+        begin_run(run, given, settings, origins or {}, dataset, parent, runtime)
     with running(runtime):
-        if runtime.is_main and not (resuming or settings.loop.eval_only):
-            refuse_existing(run)
-            given = given if given is not None else differing(settings)
-            tokenizer = dataset.path / "tokenizer.json"
-            create_run(run, given, flatten(settings), origins or {}, tokenizer, describe_parent(settings, parent))
-        wait_for_all(runtime)
-        model = new_model(config, settings, runtime, parent)
-        learner = new_learner(model, settings, runtime)
-        if resuming:
-            restore(learner, run, dataset, runtime)
-        describe(learner, settings, plan, dataset, runtime)
-        if settings.loop.eval_only:
-            return evaluate_once(learner, settings, plan, dataset, runtime)
-        if resuming and runtime.is_main:
-            rewind(run, learner.step)
-            write_resolved(run, flatten(settings), origins or {})
-        return run_loop(learner, settings, plan, dataset, runtime, run)
+        return train_or_evaluate(settings, origins or {}, config, plan, dataset, parent, runtime)
+
+
+def begin_run(
+    run: Path,
+    given: dict[str, Any],
+    settings: TrainSettings,
+    origins: dict[str, str],
+    dataset: Dataset,
+    parent: Checkpoint | None,
+    runtime: Runtime,
+) -> None:
+    """Make the run's folder, on rank 0."""
+    if runtime.is_main:
+        refuse_existing(run)
+        tokenizer = dataset.path / "tokenizer.json"
+        create_run(run, given, flatten(settings), origins, tokenizer, describe_parent(settings, parent))
+
+
+def train_or_evaluate(
+    settings: TrainSettings,
+    origins: dict[str, str],
+    config: GPTConfig,
+    plan: BatchPlan,
+    dataset: Dataset,
+    parent: Checkpoint | None,
+    runtime: Runtime,
+) -> str:
+    """Build the model and what trains it, bring it to where the run stands, and go."""
+    run = Path(settings.run.out_dir)
+    model = new_model(config, settings, runtime, parent)
+    learner = new_learner(model, settings, runtime)
+    if settings.run.resume:
+        restore(learner, run, dataset, runtime)
+    describe(learner, settings, plan, dataset, runtime)
+    if settings.loop.eval_only:
+        return evaluate_once(learner, settings, plan, dataset, runtime)
+    if settings.run.resume and runtime.is_main:
+        rewind(run, learner.step)
+        write_resolved(run, flatten(settings), origins)
+    return run_loop(learner, settings, plan, dataset, runtime, run)
 
 
 def run_loop(
