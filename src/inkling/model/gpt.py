@@ -45,6 +45,7 @@ class Block(nn.Module):
         mask: Tensor | None,
         cache: Cache | None = None,
     ) -> Tensor:
+        """The stream (B, T, C) → the stream, with what both parts have added."""
         x = x + self.attn(self.ln_1(x), ids, rotary, mask, cache)
         return x + self.mlp(self.ln_2(x))
 

@@ -189,6 +189,7 @@ class CausalSelfAttention(nn.Module):
         mask: Tensor | None,
         cache: Cache | None = None,
     ) -> Tensor:
+        """(B, T, C) → (B, T, C). `ids` (B, T) are for value embeddings; `mask` None means plain causality."""
         B, T, _ = x.shape
         q, k, v = self.c_attn(x).split(self.qkv_rows, dim=-1)
         q = q.view(B, T, self.n_head, self.head_size).transpose(1, 2)  # (B, H, T, D)
@@ -231,6 +232,7 @@ class MLP(nn.Module):
         self.c_proj = Linear(config.mlp_hidden, config.n_embd, bias=config.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) → (B, T, C), each position by itself."""
         if self.kind == "swiglu":  # Shazeer 2020, "GLU Variants Improve Transformer"
             x = F.silu(self.c_gate(x)) * self.c_fc(x)
         elif self.kind == "relu2":  # So et al. 2021, "Primer"
