@@ -82,9 +82,10 @@ def rows(run: str) -> int:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is a POSIX matter")
-@pytest.mark.parametrize("moment", ["anywhere", "while saving"])
-def test_resume_after_kill_9(tiny, inkling, moment):
+@pytest.mark.parametrize(("moment", "accumulation"), [("anywhere", 4), ("while saving", 1)])
+def test_resume_after_kill_9(tiny, inkling, moment, accumulation):
     longer = flags({"max_iters": 60, "eval_interval": 2, "n_embd": 64, "eval_tokens": 64})
+    longer.append(f"--gradient_accumulation_steps={accumulation}")
     assert inkling("train", "tiny.toml", "--out_dir=runs/whole", *longer)[0] == 0
     process = start_process("train", "tiny.toml", "--out_dir=runs/cut", *longer)
     after = random.Random(time.time_ns()).randint(5, 45)
