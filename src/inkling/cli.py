@@ -4,7 +4,7 @@ import importlib
 import os
 import sys
 
-from inkling.errors import UserError
+from inkling.errors import UserError, is_out_of_memory
 from inkling.settings import help_text, split_flags
 
 VERBS = {
@@ -43,6 +43,12 @@ def run(argv: list[str] | None = None) -> None:
     except OSError as error:  # a full disk, a folder without rights
         where = f": {error.filename}" if error.filename else ""
         print(f"{_red('error')}: the system refused, {error.strerror or error}{where}", file=sys.stderr)
+        sys.exit(1)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        print(f"{_red('error')}: there is not enough memory for this.", file=sys.stderr)
+        print("Ask for less at once: fewer samples, shorter texts, a smaller batch or model.", file=sys.stderr)
         sys.exit(1)
 
 

@@ -12,3 +12,11 @@ class UserError(Exception):
         self.remedy = remedy
         self.status = status
         super().__init__(f"{problem}\n{remedy}" if remedy else problem)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that memory ran out: Python's, NumPy's, or PyTorch's on any device."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    words = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)

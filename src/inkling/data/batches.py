@@ -21,7 +21,7 @@ class DataSettings:
     """data"""
 
     dataset: str = ""
-    """name below ./data, or a folder made by `inkling prepare`"""
+    """name below ./data, or a folder made by `inkling prepare`; several with weights: a:0.7,b:0.3"""
     batch_size: int = 12
     """rows in a micro-batch: what one process pushes through the model at once"""
     gradient_accumulation_steps: int | None = None

@@ -1,36 +1,50 @@
-"""inkling.load: a run's folder, or one of its checkpoints → a model and its tokenizer."""
+"""inkling.load: a run, one of its checkpoints, or a folder of published weights → a model and its tokenizer."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from inkling.errors import UserError
+from inkling.hub.gpt2 import read_gpt2
+from inkling.hub.weights import Weights
 from inkling.model.config import GPTConfig
 from inkling.model.gpt import GPT
+from inkling.text.tokenizer import Tokenizer, load_tokenizer
 from inkling.train.checkpoint import MODEL, Checkpoint, load_best, verify
 
-if TYPE_CHECKING:
-    from inkling.text.tokenizer import Tokenizer
 
-
-def load(where: str | Path, device: str = "cpu", dtype: str | torch.dtype = "float32") -> tuple[GPT, "Tokenizer"]:
+def load(where: str | Path, device: str = "cpu", dtype: str | torch.dtype = "float32") -> tuple[GPT, Tokenizer]:
     """The best checkpoint of a run (its name below runs/, or its path), ready to sample from.
 
-    `where` may also be the folder of one checkpoint or snapshot. `dtype` is that of the weights and the forward pass.
+    `where` may also be the folder of one checkpoint or snapshot, or of GPT-2's published weights. `dtype` is
+    that of the weights and the forward pass.
     Raises UserError when there is no such run, no usable checkpoint, or no tokenizer.
     """
-    from inkling.text.tokenizer import load_tokenizer
-
-    checkpoint = find_checkpoint(where)
+    weights = find_weights(where)
     kind: torch.dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
-    model = GPT(GPTConfig(**checkpoint.state["model"]))
-    fill_model(model, checkpoint.model_tensors(), str(checkpoint.path))
+    model = GPT(weights.config)
+    fill_model(model, weights.tensors(), str(weights.path))
     # Without an optimizer nobody needs float32 weights. Cast once, not at every token: GPT-2's width and
     # vocabulary, 6 layers, bfloat16, 2 CPU cores: 97 → 44 ms a token.
     model = place_model(model, device, kind).to(dtype=kind)
-    tokenizer = load_tokenizer(checkpoint.path.parents[1] / "tokenizer.json")
-    return model.eval(), tokenizer
+    return model.eval(), weights.tokenizer()
+
+
+def find_weights(where: str | Path) -> Weights:
+    """What `where` names: a run's best checkpoint, one of its checkpoints, or a folder of published weights."""
+    folder = Path(where)
+    if (folder / "config.json").is_file():
+        return read_gpt2(folder)
+    checkpoint = find_checkpoint(where)
+    return Weights(
+        path=checkpoint.path,
+        file=checkpoint.path / MODEL,
+        config=GPTConfig(**checkpoint.state["model"]),
+        step=checkpoint.step,
+        tensors=checkpoint.model_tensors,
+        tokenizer=lambda: load_tokenizer(checkpoint.path.parents[1] / "tokenizer.json"),
+    )
 
 
 def find_run(where: str | Path) -> Path:
@@ -39,7 +53,11 @@ def find_run(where: str | Path) -> Path:
         if (path / "resolved.toml").is_file() or (path / "checkpoints").is_dir():
             return path
     if str(where) in ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"):
-        raise UserError(f"GPT-2's published weights ({where}) cannot be imported yet.", _runs_here())
+        raise UserError(
+            f"GPT-2's published weights are read from a folder, and there is none called {where} here.",
+            f"Fetch them: hf download openai-community/{where} --local-dir {where} --include "
+            "config.json model.safetensors tokenizer.json; or give the path of a folder that has them.",
+        )
     raise UserError(f"There is no run {str(where)!r}, neither at that path nor below runs/.", _runs_here())
 
 

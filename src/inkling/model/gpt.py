@@ -9,6 +9,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from inkling.errors import UserError
 from inkling.keyed import seed_for
@@ -60,6 +61,7 @@ class GPT(nn.Module):
         super().__init__()
         self.config = config = config.filled()
         self.compute_dtype = torch.float32
+        self.recompute = False
         self.transformer = nn.ModuleDict({"wte": Embedding(config.padded_vocab_size, config.n_embd)})
         if config.position == "learned":
             self.transformer["wpe"] = Embedding(config.block_size, config.n_embd)
@@ -123,7 +125,11 @@ class GPT(nn.Module):
             if self.config.residual_scalars:
                 x = self.stream_scale[layer].to(x.dtype) * x
                 x = x + self.embedding_scale[layer].to(x.dtype) * embedded
-            x = block(x, ids, rotary, masks[self.config.layer_window(layer)], cache)
+            mask = masks[self.config.layer_window(layer)]
+            if self.recompute and self.training:  # Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost"
+                x = checkpoint(block, x, ids, rotary, mask, use_reentrant=False)
+            else:
+                x = block(x, ids, rotary, mask, cache)
         if cache is not None:
             cache.advance(T)
         return self.transformer["ln_f"](x)

@@ -6,38 +6,45 @@ from typing import Any
 
 import torch
 
-from inkling.data.shards import Dataset
+from inkling.data.mixture import Mixture
 from inkling.errors import UserError
-from inkling.files import sha256_of
-from inkling.hub.load import fill_model, find_checkpoint, place_model
+from inkling.hub.load import fill_model, find_weights, place_model
+from inkling.hub.weights import Weights, same_ids
 from inkling.model.config import GPTConfig
 from inkling.model.gpt import GPT
 from inkling.runtime import Runtime
 from inkling.stages.train_settings import TrainSettings
-from inkling.train.checkpoint import MODEL, Checkpoint, clear_unfinished, discard_after, load_latest
+from inkling.text.tokenizer import load_tokenizer
+from inkling.train.checkpoint import Checkpoint, clear_unfinished, discard_after, load_latest
 from inkling.train.loop import Learner
 from inkling.train.optim import build_optimizers, load_optimizer_tensors
 from inkling.train.parallel import wait_for_all, wrap
 from inkling.train.progress import Stopwatch, drop_metrics_after
 
 
-def find_parent(settings: TrainSettings, dataset: Dataset) -> Checkpoint:
-    """The checkpoint that --init_from names; its tokenizer must be the data set's."""
-    checkpoint = find_checkpoint(settings.run.init_from)
-    require_tokenizer(checkpoint, dataset)
-    return checkpoint
+def find_parent(settings: TrainSettings, data: Mixture) -> Weights:
+    """The weights that --init_from names; their tokenizer must be the data's."""
+    parent = find_weights(settings.run.init_from)
+    theirs, file = parent.tokenizer(), data.tokenizer_file
+    if not same_ids(theirs, load_tokenizer(file)):
+        raise _other_tokenizer(parent.path, theirs.vocab_size, data)
+    return parent
 
 
-def require_tokenizer(checkpoint: Checkpoint, dataset: Dataset) -> None:
-    """Ids must mean the same text to the model and in the data."""
-    if checkpoint.state["tokenizer_sha256"] != dataset.meta.tokenizer_sha256:
-        theirs, ours = checkpoint.state["model"]["vocab_size"], dataset.meta.vocab_size
-        tokenizer = checkpoint.path.parents[1] / "tokenizer.json"
-        raise UserError(
-            f"The checkpoint {checkpoint.path} (vocabulary {theirs}) and the data set {dataset.path} "
-            f"(vocabulary {ours}) have different tokenizers.",
-            f"Prepare the data with the model's: inkling prepare NAME --input=TEXT --tokenizer={tokenizer}",
-        )
+def require_tokenizer(checkpoint: Checkpoint, data: Mixture) -> None:
+    """Ids must mean the same text to the run that goes on and in the data."""
+    if checkpoint.state["tokenizer_sha256"] != data.meta.tokenizer_sha256:
+        raise _other_tokenizer(checkpoint.path, checkpoint.state["model"]["vocab_size"], data)
+
+
+def _other_tokenizer(path: Path, vocab_size: int, data: Mixture) -> UserError:
+    own = path / "tokenizer.json" if (path / "tokenizer.json").is_file() else path.parents[1] / "tokenizer.json"
+    return UserError(
+        f"{path} (vocabulary {vocab_size}) and the data set {data.describe} (vocabulary {data.meta.vocab_size}) "
+        "have different tokenizers.",
+        "Prepare the data with the model's: inkling prepare NAME --input=TEXT --tokenizer="
+        + (str(own) if own.is_file() else "gpt2"),
+    )
 
 
 def inherit(config: GPTConfig, parent: GPTConfig, source: str) -> GPTConfig:
@@ -50,27 +57,28 @@ def inherit(config: GPTConfig, parent: GPTConfig, source: str) -> GPTConfig:
     return replace(parent, block_size=config.block_size, dropout=config.dropout, attention=config.attention)
 
 
-def describe_parent(settings: TrainSettings, parent: Checkpoint | None) -> dict[str, Any] | None:
+def describe_parent(settings: TrainSettings, parent: Weights | None) -> dict[str, Any] | None:
     """What the file `parent` says."""
     if parent is None:
         return None
     return {
         "run": settings.run.init_from,
         "step": parent.step,
-        "sha256": sha256_of(parent.path / MODEL),
+        "sha256": parent.sha256(),
     }
 
 
-def new_model(config: GPTConfig, settings: TrainSettings, runtime: Runtime, parent: Checkpoint | None) -> GPT:
+def new_model(config: GPTConfig, settings: TrainSettings, runtime: Runtime, parent: Weights | None) -> GPT:
     """A model with fresh weights, or with the parent's."""
     if parent is None:
-        return place_model(GPT(config, seed=settings.runtime.seed), runtime.device, runtime.torch_dtype)
-    before = GPTConfig(**parent.state["model"]).block_size
-    # Learned positions are weights, one for each place in the parent's context; rotary ones have none to keep.
-    model = GPT(replace(config, block_size=before) if config.position == "learned" else config)
-    fill_model(model, parent.model_tensors(), str(parent.path))
-    if config.block_size < model.config.block_size:
+        model = GPT(config, seed=settings.runtime.seed)
+    else:
+        # Learned positions are weights, one for each place in the parent's context; rotary ones have none to keep.
+        before = parent.config.block_size if config.position == "learned" else config.block_size
+        model = GPT(replace(config, block_size=before))
+        fill_model(model, parent.tensors(), str(parent.path))
         model.crop_block_size(config.block_size)
+    model.recompute = settings.loop.recompute
     return place_model(model, runtime.device, runtime.torch_dtype)
 
 
@@ -82,12 +90,12 @@ def new_learner(model: GPT, settings: TrainSettings, runtime: Runtime) -> Learne
     return Learner(model, wrap(module, runtime), optimizers, scaler)
 
 
-def restore(learner: Learner, run: Path, dataset: Dataset, runtime: Runtime) -> None:
+def restore(learner: Learner, run: Path, data: Mixture, runtime: Runtime) -> None:
     """Bring the learner to the newest good checkpoint. Only reads."""
     say = print if runtime.is_main else lambda _: None
     checkpoint = load_latest(run, say)
     if checkpoint is not None:
-        require_tokenizer(checkpoint, dataset)
+        require_tokenizer(checkpoint, data)
         fill_model(learner.model, checkpoint.model_tensors(), str(checkpoint.path))
         load_optimizer_tensors(learner.model, learner.optimizers, checkpoint.optimizer_tensors())
         learner.scaler.load_state_dict(checkpoint.state["scaler"])

@@ -6,9 +6,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from inkling.data.batches import BatchPlan, check_length, get_batch, plan_batches
-from inkling.data.shards import Dataset, open_dataset
-from inkling.errors import UserError
+from inkling.data.batches import BatchPlan, plan_batches
+from inkling.data.mixture import Mixture, open_mixture
+from inkling.errors import UserError, is_out_of_memory
+from inkling.hub.weights import Weights
 from inkling.model.config import GPTConfig
 from inkling.model.cost import flops_per_token, parameters_by_part
 from inkling.runtime import Runtime, decide, running
@@ -23,7 +24,7 @@ from inkling.stages.learner import (
     rewind,
 )
 from inkling.stages.train_settings import TrainSettings, compose, differing, rough_cpu_seconds, settle
-from inkling.train.checkpoint import Checkpoint, read_index, save_checkpoint, save_snapshot
+from inkling.train.checkpoint import read_index, save_checkpoint, save_snapshot
 from inkling.train.loop import Learner, check_loop, train
 from inkling.train.optim import Muon, check_optimizer, optimizer_tensors
 from inkling.train.parallel import wait_for_all
@@ -59,21 +60,26 @@ def main(settings: TrainSettings, origins: dict[str, str] | None = None, given: 
     run, resuming = Path(settings.run.out_dir), settings.run.resume
     if not run.name:
         raise UserError("out_dir is empty.", "Name the run's folder, such as runs/NAME.", status=2)
-    dataset = open_for_training(settings)
-    config = replace(settings.model, vocab_size=vocabulary(settings, dataset))
-    parent = None if resuming or settings.run.init_from == "scratch" else find_parent(settings, dataset)
+    data = open_for_training(settings)
+    config = replace(settings.model, vocab_size=vocabulary(settings, data))
+    parent = None if resuming or settings.run.init_from == "scratch" else find_parent(settings, data)
     if parent is not None:
-        config = inherit(config, GPTConfig(**parent.state["model"]), settings.run.init_from)
-    check_length(dataset.train, config.block_size, str(dataset.path / "train.bin"))
+        config = inherit(config, parent.config, settings.run.init_from)
+    data.check_length(config.block_size)
     runtime = decide(settings.runtime, cpu_seconds=rough_cpu_seconds(config, settings))
     plan = plan_batches(settings.data, config.block_size, runtime.rank, runtime.world_size)
     settings = settle(settings, config.filled(), runtime, plan)
 
     if not (resuming or settings.loop.eval_only):
         given = given if given is not None else differing(settings)
-        begin_run(run, given, settings, origins or {}, dataset, parent, runtime)
-    with running(runtime):
-        return train_or_evaluate(settings, origins or {}, config, plan, dataset, parent, runtime)
+        begin_run(run, given, settings, origins or {}, data, parent, runtime)
+    try:
+        with running(runtime):
+            return train_or_evaluate(settings, origins or {}, config, plan, data, parent, runtime)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise out_of_memory(settings, plan) from None
 
 
 def begin_run(
@@ -81,15 +87,14 @@ def begin_run(
     given: dict[str, Any],
     settings: TrainSettings,
     origins: dict[str, str],
-    dataset: Dataset,
-    parent: Checkpoint | None,
+    data: Mixture,
+    parent: Weights | None,
     runtime: Runtime,
 ) -> None:
     """Make the run's folder, on rank 0."""
     if runtime.is_main:
         refuse_existing(run)
-        tokenizer = dataset.path / "tokenizer.json"
-        create_run(run, given, flatten(settings), origins, tokenizer, describe_parent(settings, parent))
+        create_run(run, given, flatten(settings), origins, data.tokenizer_file, describe_parent(settings, parent))
 
 
 def train_or_evaluate(
@@ -97,8 +102,8 @@ def train_or_evaluate(
     origins: dict[str, str],
     config: GPTConfig,
     plan: BatchPlan,
-    dataset: Dataset,
-    parent: Checkpoint | None,
+    data: Mixture,
+    parent: Weights | None,
     runtime: Runtime,
 ) -> str:
     """Build the model and what trains it, bring it to where the run stands, and go."""
@@ -106,18 +111,18 @@ def train_or_evaluate(
     model = new_model(config, settings, runtime, parent)
     learner = new_learner(model, settings, runtime)
     if settings.run.resume:
-        restore(learner, run, dataset, runtime)
-    describe(learner, settings, plan, dataset, runtime)
+        restore(learner, run, data, runtime)
+    describe(learner, settings, plan, data, runtime)
     if settings.loop.eval_only:
-        return evaluate_once(learner, settings, plan, dataset, runtime)
+        return evaluate_once(learner, settings, plan, data, runtime)
     if settings.run.resume and runtime.is_main:
         rewind(run, learner.step)
         write_resolved(run, flatten(settings), origins)
-    return run_loop(learner, settings, plan, dataset, runtime, run)
+    return run_loop(learner, settings, plan, data, runtime, run)
 
 
 def run_loop(
-    learner: Learner, settings: TrainSettings, plan: BatchPlan, dataset: Dataset, runtime: Runtime, run: Path
+    learner: Learner, settings: TrainSettings, plan: BatchPlan, data: Mixture, runtime: Runtime, run: Path
 ) -> str:
     """Hand the loop its plain functions, and keep the run's books around it."""
     loop, seed = settings.loop, settings.runtime.seed
@@ -137,10 +142,10 @@ def run_loop(
             seed,
             settings.optimizer.grad_clip,
             set_rates=rates(learner, settings),
-            micro_batch=lambda first_row: get_batch(dataset.train, plan.block_size, seed, first_row, plan.batch_size),
-            evaluate=lambda: losses(learner, settings, plan, dataset, runtime),
-            save=saver(learner, settings, dataset, runtime, run, progress),
-            snapshot=lambda: snapshot(learner, dataset, runtime, run),
+            micro_batch=lambda first_row: data.batch(plan.block_size, seed, first_row, plan.batch_size),
+            evaluate=lambda: losses(learner, settings, plan, data, runtime),
+            save=saver(learner, settings, data, runtime, run, progress),
+            snapshot=lambda: snapshot(learner, data, runtime, run),
             progress=progress,
         )
     finally:
@@ -154,38 +159,54 @@ def run_loop(
     return ended
 
 
+def out_of_memory(settings: TrainSettings, plan: BatchPlan) -> UserError:
+    """What to lower, the gentlest first: the same steps in smaller pieces, then more work, then less model."""
+    advice = []
+    if plan.batch_size > 1:
+        half, pieces = plan.batch_size // 2, -(-plan.rows_per_step // (plan.batch_size // 2))
+        advice.append(f"--batch_size={half} --gradient_accumulation_steps={pieces} (the same step in smaller pieces)")
+    if not settings.loop.recompute:
+        advice.append("--recompute (a third more work)")
+    if settings.runtime.dtype == "float32" and settings.runtime.device != "cpu":
+        advice.append("--dtype=bfloat16")
+    advice.append(f"--block_size={max(1, plan.block_size // 2)}")
+    advice.append(f"a smaller model (n_embd={settings.model.n_embd}, n_layer={settings.model.n_layer})")
+    return UserError(
+        f"There is not enough memory to train with batch_size={plan.batch_size}, block_size={plan.block_size}.",
+        "In this order: " + "; ".join(advice) + ".",
+    )
+
+
 # --- before the loop ---------------------------------------------------------------------------------------
 
 
-def open_for_training(settings: TrainSettings) -> Dataset:
-    """The data set, opened and checked."""
+def open_for_training(settings: TrainSettings) -> Mixture:
+    """The data set, or the mixture of several, opened and checked."""
     if not settings.data.dataset:
         raise UserError("Which data?", "Give --dataset=NAME, after `inkling prepare NAME`.", status=2)
-    dataset = open_dataset(settings.data.dataset)
-    check_length(dataset.val, 1, str(dataset.path / "val.bin"))
-    return dataset
+    return open_mixture(settings.data.dataset)
 
 
-def vocabulary(settings: TrainSettings, dataset: Dataset) -> int:
-    """V of the model: the data set's; a different number in the settings is refused."""
-    asked, there = settings.model.vocab_size, dataset.meta.vocab_size
+def vocabulary(settings: TrainSettings, data: Mixture) -> int:
+    """V of the model: the data's; a different number in the settings is refused."""
+    asked, there = settings.model.vocab_size, data.meta.vocab_size
     if asked not in (0, there):
         raise UserError(
-            f"vocab_size={asked}, but the data set {dataset.path} has a vocabulary of {there}.",
+            f"vocab_size={asked}, but the data set {data.describe} has a vocabulary of {there}.",
             "Leave vocab_size out; to round the embedding up, use --pad_vocab_to=64.",
         )
     return there
 
 
-def describe(learner: Learner, settings: TrainSettings, plan: BatchPlan, dataset: Dataset, runtime: Runtime) -> None:
+def describe(learner: Learner, settings: TrainSettings, plan: BatchPlan, data: Mixture, runtime: Runtime) -> None:
     """What is about to happen, in a few lines."""
     if not runtime.is_main:
         return
     config = learner.model.config
     parts = {name: n for name, n in parameters_by_part(config).items() if n}
     print(
-        f"data     {dataset.path}: {len(dataset.train):,} training and {len(dataset.val):,} validation tokens, "
-        f"vocabulary {config.vocab_size:,}"
+        f"data     {data.describe}: {sum(len(part.train) for part in data.parts):,} training and "
+        f"{sum(len(part.val) for part in data.parts):,} validation tokens, vocabulary {config.vocab_size:,}"
     )
     print(
         f"model    {config.preset}, {learner.model.num_params(False):,} parameters: "
@@ -223,33 +244,29 @@ def rates(learner: Learner, settings: TrainSettings) -> Callable[[int], float]:
 
 
 def losses(
-    learner: Learner, settings: TrainSettings, plan: BatchPlan, dataset: Dataset, runtime: Runtime
+    learner: Learner, settings: TrainSettings, plan: BatchPlan, data: Mixture, runtime: Runtime
 ) -> dict[str, float]:
     """train_loss and val_loss of the model as it is now."""
     loop, seed = settings.loop, settings.runtime.seed
-    return estimate_loss(
-        learner.model, dataset.train, dataset.val, plan, runtime, seed, loop.eval_iters, loop.eval_tokens
-    )
+    return estimate_loss(learner.model, data, plan, runtime, seed, loop.eval_iters, loop.eval_tokens)
 
 
-def evaluate_once(
-    learner: Learner, settings: TrainSettings, plan: BatchPlan, dataset: Dataset, runtime: Runtime
-) -> str:
+def evaluate_once(learner: Learner, settings: TrainSettings, plan: BatchPlan, data: Mixture, runtime: Runtime) -> str:
     """--eval_only: print the losses and write nothing."""
-    found = losses(learner, settings, plan, dataset, runtime)
+    found = losses(learner, settings, plan, data, runtime)
     if runtime.is_main:
         print(f"step {learner.step}: train loss {found['train_loss']:.4f}, val loss {found['val_loss']:.4f}")
     return "done"
 
 
-def state_of(learner: Learner, dataset: Dataset) -> dict[str, Any]:
+def state_of(learner: Learner, data: Mixture) -> dict[str, Any]:
     """What a checkpoint's state.json says, beside the losses."""
     return {
         "step": learner.step,
         "tokens": learner.tokens,
         "seconds": learner.watch.read(),
         "model": asdict(learner.model.config),
-        "tokenizer_sha256": dataset.meta.tokenizer_sha256,
+        "tokenizer_sha256": data.meta.tokenizer_sha256,
         "scaler": learner.scaler.state_dict(),
     }
 
@@ -257,7 +274,7 @@ def state_of(learner: Learner, dataset: Dataset) -> dict[str, Any]:
 def saver(
     learner: Learner,
     settings: TrainSettings,
-    dataset: Dataset,
+    data: Mixture,
     runtime: Runtime,
     run: Path,
     progress: Progress,
@@ -266,7 +283,7 @@ def saver(
 
     def save(row: dict[str, Any], final: bool) -> None:
         if runtime.is_main and (final or settings.loop.always_save_checkpoint or improves(run, row)):
-            state = state_of(learner, dataset) | {key: row[key] for key in ("loss", "val_loss") if key in row}
+            state = state_of(learner, data) | {key: row[key] for key in ("loss", "val_loss") if key in row}
             weights = dict(learner.model.named_parameters())
             moments = optimizer_tensors(learner.model, learner.optimizers)
             path = save_checkpoint(run, state, weights, moments, settings.loop.keep_last)
@@ -282,10 +299,10 @@ def improves(run: Path, row: dict[str, Any]) -> bool:
     return best is None or row["val_loss"] < best
 
 
-def snapshot(learner: Learner, dataset: Dataset, runtime: Runtime, run: Path) -> None:
+def snapshot(learner: Learner, data: Mixture, runtime: Runtime, run: Path) -> None:
     """Weights alone, on rank 0."""
     if runtime.is_main:
-        save_snapshot(run, state_of(learner, dataset), dict(learner.model.named_parameters()))
+        save_snapshot(run, state_of(learner, data), dict(learner.model.named_parameters()))
 
 
 def resume_hint(settings: TrainSettings) -> str:

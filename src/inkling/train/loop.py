@@ -22,6 +22,7 @@ from inkling.errors import UserError
 from inkling.keyed import seed_for
 from inkling.model.gpt import GPT, IGNORE
 from inkling.runtime import Runtime
+from inkling.train.health import HealthProbe
 from inkling.train.parallel import sum_over_ranks, sync_only_if
 from inkling.train.progress import Progress, Stopwatch
 
@@ -50,6 +51,10 @@ class LoopSettings:
     """False: save at an evaluation only if the validation loss is the best so far (and always at the end)"""
     keep_last: int = 2
     """how many recent checkpoints to keep, beside the best"""
+    recompute: bool = False
+    """keep only each block's input for the backward pass and compute the rest again: less memory, a third more work"""
+    health_interval: int = 100
+    """steps between measurements of gradient, weight and update norms by part (needs a copy of the weights); 0: off"""
     snapshots: int = 12
     """weights-only snapshots at logarithmic steps, to watch the run learning; 0: none"""
 
@@ -57,7 +62,7 @@ class LoopSettings:
 def check_loop(settings: LoopSettings) -> None:
     """Refuse numbers that make no training."""
     least = {"max_iters": 1, "max_seconds": 0, "eval_interval": 1, "eval_iters": 1, "eval_tokens": 2}
-    least |= {"log_interval": 1, "keep_last": 1, "snapshots": 0}
+    least |= {"log_interval": 1, "keep_last": 1, "snapshots": 0, "health_interval": 0}
     for name, minimum in least.items():
         value = getattr(settings, name)
         if not value >= minimum:
@@ -89,6 +94,7 @@ class Pending:
     n_targets: float
     nats: Tensor
     grad_norm: Tensor
+    health: dict[str, Tensor]
 
 
 def train(
@@ -137,14 +143,16 @@ def train(
                 break
 
             lr = set_rates(learner.step)
-            nats, grad_norm = update(learner, batches, n_targets, grad_clip, plan, runtime, seed)
+            probe = HealthProbe(learner.model) if is_measured(learner.step, settings.health_interval) else None
+            nats, grad_norm, health = update(learner, batches, n_targets, grad_clip, plan, runtime, seed, probe)
             learner.step += 1
             learner.tokens += plan.tokens_per_step
             # The numbers of a step are read one step late, so that a GPU always has the next one queued.
             if pending is not None:
                 progress.step(read(pending, runtime))
             now = learner.watch.read()
-            pending = Pending(learner.step, learner.tokens, now, 1000 * (now - seconds), lr, n_targets, nats, grad_norm)
+            ms = 1000 * (now - seconds)
+            pending = Pending(learner.step, learner.tokens, now, ms, lr, n_targets, nats, grad_norm, health)
 
             if learner.step in snapshot_steps:
                 learner.watch.pause()
@@ -166,8 +174,9 @@ def update(
     plan: BatchPlan,
     runtime: Runtime,
     seed: int,
-) -> tuple[Tensor, Tensor]:
-    """One optimizer step over this rank's micro-batches → (sum of nats of this rank, gradient norm)."""
+    probe: HealthProbe | None = None,
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """One optimizer step over this rank's micro-batches → (sum of nats of this rank, gradient norm, health)."""
     total = torch.zeros((), device=runtime.device)
     for micro_step, batch in enumerate(batches):
         ids, targets = to_device(batch, runtime.device)
@@ -182,13 +191,15 @@ def update(
         total = total + nats.detach()
     for optimizer in learner.optimizers:
         learner.scaler.unscale_(optimizer)
+    if probe is not None:
+        probe.before()
     grad_norm = nn.utils.clip_grad_norm_(learner.model.parameters(), grad_clip or math.inf)
     for optimizer in learner.optimizers:
         learner.scaler.step(optimizer)
     learner.scaler.update()
     for optimizer in learner.optimizers:
         optimizer.zero_grad(set_to_none=True)
-    return total, grad_norm
+    return total, grad_norm, probe.after() if probe is not None else {}
 
 
 def read(pending: Pending, runtime: Runtime) -> dict[str, Any]:
@@ -210,7 +221,12 @@ def read(pending: Pending, runtime: Runtime) -> dict[str, Any]:
         "grad_norm": pending.grad_norm.item(),
         "ms": round(pending.ms, 3),
         "tokens_per_second": round(pending.n_targets / max(pending.ms / 1000, 1e-9), 1),
-    }
+    } | {name: norm.item() for name, norm in pending.health.items()}
+
+
+def is_measured(step: int, interval: int) -> bool:
+    """Whether health is taken at this step: the first, so that want of memory shows at once, and each interval-th."""
+    return interval > 0 and (step == 0 or (step + 1) % interval == 0)
 
 
 def log_steps(max_iters: int, count: int) -> set[int]:

@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from inkling.data.batches import BatchPlan, eval_windows, get_batch, to_device
+from inkling.data.batches import BatchPlan, eval_windows, to_device
+from inkling.data.mixture import Mixture
 from inkling.model.gpt import GPT
 from inkling.runtime import Runtime
 from inkling.train.parallel import sum_over_ranks
@@ -11,8 +12,7 @@ from inkling.train.parallel import sum_over_ranks
 
 def estimate_loss(
     model: GPT,
-    train: np.ndarray,
-    val: np.ndarray,
+    data: Mixture,
     plan: BatchPlan,
     runtime: Runtime,
     seed: int,
@@ -21,19 +21,24 @@ def estimate_loss(
 ) -> dict[str, float]:
     """Nats per token: `val_loss` over fixed windows, `train_loss` estimated over eval_iters batches.
 
-    Takes the plain module, not the compiled one: evaluation has shapes of its own (the short last window),
-    and compiling for each of them would cost more than it gains.
+    Of a mixture, `val_loss` weights the losses of its data sets as training does, and `val_loss/NAME` are
+    those losses. Takes the plain module, not the compiled one: evaluation has shapes of its own (the short
+    last window), and compiling for each of them would cost more than it gains.
     """
     model.eval()
-    val_loss = validation_loss(model, val, plan.block_size, eval_tokens, plan.batch_size, runtime)
+    losses = {
+        part.name: validation_loss(model, part.val, plan.block_size, eval_tokens, plan.batch_size, runtime)
+        for part in data.parts
+    }
+    val_loss = sum(weight * loss for weight, loss in zip(data.weights, losses.values(), strict=True))
     nats, count = 0.0, 0.0
     for i in range(runtime.rank, eval_iters, runtime.world_size):
-        rows = i * plan.batch_size
-        batch = get_batch(train, plan.block_size, seed, rows, plan.batch_size, stream="estimate")
+        batch = data.batch(plan.block_size, seed, i * plan.batch_size, plan.batch_size, stream="estimate")
         micro_nats, micro_count = batch_nats(model, batch, runtime)
         nats, count = nats + micro_nats, count + micro_count
     nats, count = sum_over_ranks([nats, count], runtime)
-    return {"train_loss": nats / max(1.0, count), "val_loss": val_loss}
+    found = {"train_loss": nats / max(1.0, count), "val_loss": val_loss}
+    return found | {f"val_loss/{name}": loss for name, loss in losses.items() if len(losses) > 1}
 
 
 def validation_loss(

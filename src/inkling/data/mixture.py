@@ -1,0 +1,142 @@
+"""Several data sets as one: `--dataset=a:0.7,b:0.3` takes seven rows of ten from a and three from b.
+
+Which data set a row comes from, and which of its windows that is, are functions of the row's number, as
+everything about a batch is. Rows of a data set are spread evenly over a cycle, so that every batch is about
+the mixture, and not only the average batch.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inkling.data.batches import check_length, get_batch
+from inkling.data.shards import Dataset, Meta, open_dataset
+from inkling.errors import UserError
+
+# Rows after which the pattern of data sets repeats; a weight is rounded to a multiple of 1 / CYCLE.
+CYCLE = 1024
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Opened data sets of one tokenizer, with weights that sum to 1. One data set is a mixture of one."""
+
+    parts: Sequence[Dataset]
+    weights: Sequence[float]
+
+    @property
+    def meta(self) -> Meta:
+        """What all parts agree on: vocabulary, dtype, tokenizer."""
+        return self.parts[0].meta
+
+    @property
+    def tokenizer_file(self) -> Path:
+        return self.parts[0].path / self.meta.tokenizer
+
+    @property
+    def describe(self) -> str:
+        """The data sets and their shares, in words."""
+        if len(self.parts) == 1:
+            return str(self.parts[0].path)
+        return ", ".join(f"{weight:.3g} {part.path}" for part, weight in zip(self.parts, self.weights, strict=True))
+
+    def check_length(self, block_size: int) -> None:
+        """Refuse a part that holds no window of `block_size`, or nothing to validate on."""
+        for part in self.parts:
+            check_length(part.train, block_size, str(part.path / "train.bin"))
+            check_length(part.val, 1, str(part.path / "val.bin"))
+
+    def batch(
+        self, block_size: int, seed: int, first_row: int, rows: int, stream: str = "train"
+    ) -> tuple[Tensor, Tensor]:
+        """Rows first_row … first_row + rows: (ids, targets), both (B, T). See batches.get_batch."""
+        if len(self.parts) == 1:
+            return get_batch(self.parts[0].train, block_size, seed, first_row, rows, stream)
+        sources, numbers = assign(np.arange(first_row, first_row + rows), tuple(self.weights))
+        ids = torch.empty(rows, block_size, dtype=torch.int64)
+        targets = torch.empty_like(ids)
+        for source in np.unique(sources):
+            places = sources == source
+            # The rows that a data set gives to a batch follow each other in its own numbering.
+            first, count = int(numbers[places][0]), int(places.sum())
+            part = get_batch(self.parts[source].train, block_size, seed, first, count, f"{stream}/{source}")
+            ids[torch.from_numpy(places)], targets[torch.from_numpy(places)] = part
+        return ids, targets
+
+
+def open_mixture(text: str) -> Mixture:
+    """What `--dataset` says, a name or path or `a:0.7,b:0.3`, opened and checked."""
+    names, weights = parse_mixture(text)
+    parts = [open_dataset(name) for name in names]
+    for part in parts[1:]:
+        if part.name in [other.name for other in parts if other is not part]:
+            raise UserError(f"Two data sets of --dataset={text} are called {part.name}.", "Rename a folder.")
+        if part.meta.tokenizer_sha256 != parts[0].meta.tokenizer_sha256:
+            raise UserError(
+                f"{parts[0].path} and {part.path} have different tokenizers, so their ids mean different text.",
+                f"Prepare both with one: --tokenizer={parts[0].path / parts[0].meta.tokenizer}",
+            )
+    return Mixture(parts, weights)
+
+
+def parse_mixture(text: str) -> tuple[list[str], list[float]]:
+    """`a:0.7,b:0.3` → (["a", "b"], [0.7, 0.3]), the weights scaled to sum to 1. No weight counts as 1."""
+    names, weights = [], []
+    for entry in text.split(","):
+        # Only a number after the last colon is a weight: C:\texts is a path.
+        found = re.fullmatch(r"(.*):([0-9.eE+-]+)", entry.strip())
+        name, weight = (found[1], found[2]) if found else (entry.strip(), "1")
+        try:
+            value = float(weight)
+        except ValueError:
+            value = -1.0
+        if not name or not 0 < value < math.inf:
+            raise UserError(
+                f"{entry.strip()!r} in --dataset={text} is no data set with a weight above 0.",
+                "For example --dataset=stories:0.7,facts:0.3",
+                status=2,
+            )
+        names.append(name)
+        weights.append(value)
+    if len(set(names)) < len(names):
+        raise UserError(f"--dataset={text} names a data set twice.", "Add its weights up.", status=2)
+    shares = [weight / sum(weights) for weight in weights]
+    for name, share in zip(names, shares, strict=True):
+        if share * CYCLE < 1:
+            raise UserError(
+                f"{name} would be {share:.2g} of --dataset={text}, less than one row in {CYCLE}.",
+                "Give it a larger weight.",
+                status=2,
+            )
+    return names, shares
+
+
+def assign(rows: np.ndarray, weights: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of rows → (index of the data set, number of the row within it) for each."""
+    order, rank, counts = _cycle(weights)
+    turn, place = np.divmod(rows, CYCLE)
+    sources = order[place]
+    return sources, turn * counts[sources] + rank[place]
+
+
+@lru_cache
+def _cycle(weights: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The data set of each place in a cycle, its how-manieth row that is, and each data set's rows in all."""
+    exact = np.array(weights) * CYCLE
+    counts = np.floor(exact).astype(np.int64)
+    # What rounding down left over goes to the largest remainders.
+    for source in np.argsort(counts - exact, kind="stable")[: CYCLE - counts.sum()]:
+        counts[source] += 1
+    # Row j of n stands at (j + ½) / n of the cycle: evenly spaced, whatever the others do.
+    places = [((j + 0.5) / n, source, j) for source, n in enumerate(counts.tolist()) for j in range(n)]
+    places.sort()
+    order = np.array([source for _, source, _ in places])
+    rank = np.array([j for _, _, j in places])
+    return order, rank, counts
