@@ -52,13 +52,13 @@ test-slow: $(VENV)/.dev
 	@$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/.dev
-	@$(BIN)/ruff check src tests benchmarks
-	@$(BIN)/ruff format --check src tests benchmarks
+	@$(BIN)/ruff check src tests benchmarks notebooks
+	@$(BIN)/ruff format --check src tests benchmarks notebooks
 	@$(BIN)/mypy
 
 format: $(VENV)/.dev
-	@$(BIN)/ruff check --fix src tests benchmarks
-	@$(BIN)/ruff format src tests benchmarks
+	@$(BIN)/ruff check --fix src tests benchmarks notebooks
+	@$(BIN)/ruff format src tests benchmarks notebooks
 
 clean:
 	rm -rf $(VENV) data/bundled runs/demo

@@ -12,8 +12,8 @@ from conftest import ROOT, clean_environment
 SOURCE = ROOT / "src" / "inkling"
 # Imports go down only; rooms on one level do not import each other.
 LEVELS = [
-    {"errors", "version", "keyed", "files"},
-    {"settings", "runtime"},
+    {"errors", "version", "keyed", "files", "ids"},
+    {"settings", "runtime", "peak"},
     {"text", "recipes"},
     {"data", "model"},
     {"train", "infer"},

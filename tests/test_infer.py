@@ -373,16 +373,29 @@ def test_temperature_0_is_greedy_whatever_the_other_settings():
 
 
 @pytest.mark.parametrize(
-    "chosen",
-    [PLAIN, replace(PLAIN, top_k=3), replace(PLAIN, top_p=0.7), replace(PLAIN, min_p=0.3), SamplingSettings(0.6)],
-    ids=str,
+    ("chosen", "by_hand"),
+    [
+        (PLAIN, [0.1, 0.4, 0.2, 0.05, 0.25]),
+        # p² in place of p, over their sum 0.01 + 0.16 + 0.04 + 0.0025 + 0.0625 = 0.275
+        (replace(PLAIN, temperature=0.5), [0.01 / 0.275, 0.16 / 0.275, 0.04 / 0.275, 0.0025 / 0.275, 0.0625 / 0.275]),
+        (replace(PLAIN, top_k=3), [0, 0.4 / 0.85, 0.2 / 0.85, 0, 0.25 / 0.85]),
+        (replace(PLAIN, top_p=0.6), [0, 0.4 / 0.65, 0, 0, 0.25 / 0.65]),  # 0.4 alone is less than 0.6
+        (replace(PLAIN, min_p=0.45), [0, 0.4 / 0.85, 0.2 / 0.85, 0, 0.25 / 0.85]),  # at least 0.18
+        # Logits are logarithms here, all negative, so a penalty of 2 doubles those of tokens 1 and 2: p² again.
+        (
+            replace(PLAIN, repetition_penalty=2.0),
+            [0.1 / 0.6, 0.16 / 0.6, 0.04 / 0.6, 0.05 / 0.6, 0.25 / 0.6],
+        ),
+    ],
+    ids=["plain", "temperature", "top-k", "top-p", "min-p", "repetition penalty"],
 )
-def test_ten_thousand_draws_have_the_right_frequencies(chosen):
+def test_ten_thousand_draws_have_the_frequencies_worked_out_by_hand(chosen, by_hand):
     n = 10_000
-    drawn = torch.tensor(draw(P.log().expand(n, 5), chosen, [(7, i) for i in range(n)]))
+    keys = [(7, i) for i in range(n)]
+    drawn = torch.tensor(draw(P.log().expand(n, 5), chosen, keys, [[1, 2, 1]] * n))
     counts = torch.bincount(drawn, minlength=5)
-    p = probabilities(P.log(), chosen)[0]
-    p = p / p.sum()
+    p = torch.tensor(by_hand)
+    assert p.sum().item() == pytest.approx(1)
     assert not counts[p == 0].any()
     expected = n * p[p > 0]
     chi_square = ((counts[p > 0] - expected) ** 2 / expected).sum()

@@ -12,7 +12,8 @@ from inkling.errors import is_out_of_memory
 from inkling.model.config import PRESETS, GPTConfig
 from inkling.model.cost import parameters_by_part
 from inkling.model.gpt import GPT
-from inkling.stages import train as stage
+from inkling.stages.describe import out_of_memory
+from inkling.stages.train_settings import TrainSettings
 from inkling.train.health import norms, part_of
 from inkling.train.progress import read_metrics
 from test_train import curve, final_hashes
@@ -95,7 +96,7 @@ def test_the_advice_keeps_the_step_and_names_the_settings(tiny, inkling, monkeyp
     assert "--batch_size=2 --gradient_accumulation_steps=2" in err
     assert "--recompute" in err and "--block_size=8" in err
     plan = BatchPlan(batch_size=1, micro_steps=1, rank=0, world_size=1, block_size=16)
-    assert "batch_size=0" not in str(stage.out_of_memory(stage.TrainSettings(), plan))
+    assert "batch_size=0" not in str(out_of_memory(TrainSettings(), plan))
 
 
 def test_other_verbs_say_it_too(monkeypatch, capsys):

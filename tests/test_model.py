@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inkling.errors import UserError
+from inkling.ids import IGNORE
 from inkling.infer.cache import KVCache
 from inkling.model.config import PRESETS, GPTConfig
 from inkling.model.cost import flops_per_token, model_flops_utilization, parameters_by_part, training_bytes
-from inkling.model.gpt import GPT, IGNORE, fit_context
+from inkling.model.gpt import GPT, fit_context
 from inkling.model.layers import attend_by_hand, attend_sdpa, visible
 
 TINY = GPTConfig(block_size=32, vocab_size=61, n_layer=3, n_head=4, n_embd=32)

@@ -11,6 +11,10 @@ VERBS = {
     "prepare": "turn text into tokens on disk",
     "train": "train a model, or go on training one",
     "sample": "let a trained model write",
+    "plot": "draw the loss curves of one run or several",
+    "bench": "how fast a model trains and writes on this machine",
+    "size": "what a model costs, before it is built: parameters, FLOPs, memory",
+    "doctor": "what this machine has, what inkling will use of it, and what is missing",
 }
 
 OVERVIEW = """inkling turns raw text into a language model.
@@ -23,6 +27,7 @@ the main way:
   inkling prepare bundled                 text that is already on this machine → ./data/bundled
   inkling train demo                      → ./runs/demo, with a live bar
   inkling sample demo --start="The "      watch it write
+  inkling plot demo                       its learning curves → ./runs/demo/plot.png
 
 `inkling VERB --help` lists every key with its type, default and meaning."""
 

@@ -175,6 +175,15 @@ def peak_memory_bytes(runtime: Runtime) -> int:
     return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux kibibytes
 
 
+def free_memory_bytes(runtime: Runtime) -> int:
+    """Memory that this process could still take where it computes."""
+    if runtime.device_type == "cuda":
+        import torch
+
+        return torch.cuda.mem_get_info(runtime.device)[0]
+    return psutil.virtual_memory().available
+
+
 def _device(asked: str, local_rank: int) -> tuple[str, str]:
     import torch
 

@@ -6,7 +6,9 @@ decides; the next epoch shifts the cuts and draws a new order. (Windows drawn wi
 the batches that it would have seen, and each rank takes its own rows of the same global batch.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,6 +24,11 @@ class DataSettings:
 
     dataset: str = ""
     """name below ./data, or a folder made by `inkling prepare`; several with weights: a:0.7,b:0.3"""
+    packing: Literal["stream", "crop", "pad"] = "stream"
+    """stream: rows are windows of all text, cut anywhere. crop, pad: rows begin with a document and are filled with
+    others that fit; what is left of a row gets a part of one more (crop) or nothing (pad)"""
+    document_mask: bool = False
+    """packed documents do not see each other"""
     batch_size: int = 12
     """rows in a micro-batch: what one process pushes through the model at once"""
     gradient_accumulation_steps: int | None = None
@@ -148,15 +155,11 @@ def _mix(x: np.ndarray) -> np.ndarray:
     return x ^ x >> np.uint64(31)
 
 
-def to_device(batch: tuple[Tensor, Tensor], device: str) -> tuple[Tensor, Tensor]:
-    """Copy ids and targets; to a GPU from pinned memory, so that the copy does not hold up the host."""
-    ids, targets = batch
+def to_device(batch: Sequence[Tensor], device: str) -> list[Tensor]:
+    """Copy a batch's tensors; to a GPU from pinned memory, so that the copy does not hold up the host."""
     if device.startswith("cuda"):
-        return (
-            ids.pin_memory().to(device, non_blocking=True),
-            targets.pin_memory().to(device, non_blocking=True),
-        )
-    return ids.to(device), targets.to(device)
+        return [tensor.pin_memory().to(device, non_blocking=True) for tensor in batch]
+    return [tensor.to(device) for tensor in batch]
 
 
 def eval_windows(tokens: np.ndarray, block_size: int, eval_tokens: int) -> list[tuple[int, int]]:

@@ -8,15 +8,18 @@ the mixture, and not only the average batch.
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from inkling.data.batches import check_length, get_batch
+from inkling.data.packing import Mode, Plan, load_plan, make_plan, packed_batch, plan_key, save_plan
 from inkling.data.shards import Dataset, Meta, open_dataset
 from inkling.errors import UserError
 
@@ -30,6 +33,9 @@ class Mixture:
 
     parts: Sequence[Dataset]
     weights: Sequence[float]
+    plans: Sequence[Plan] = ()
+    """how the documents of each part are packed; none: rows are windows of the stream"""
+    document_mask: bool = False
 
     @property
     def meta(self) -> Meta:
@@ -53,22 +59,59 @@ class Mixture:
             check_length(part.train, block_size, str(part.path / "train.bin"))
             check_length(part.val, 1, str(part.path / "val.bin"))
 
-    def batch(
-        self, block_size: int, seed: int, first_row: int, rows: int, stream: str = "train"
-    ) -> tuple[Tensor, Tensor]:
-        """Rows first_row … first_row + rows: (ids, targets), both (B, T). See batches.get_batch."""
+    def check_packing(self, mode: Mode | Literal["stream"], document_mask: bool) -> None:
+        """Refuse to pack what has no marks between its documents, and to mask what is not packed."""
+        if mode == "stream":
+            if document_mask:
+                raise UserError("--document_mask is for packed rows.", "Add --packing=pad or --packing=crop.", status=2)
+            return
+        for part in self.parts:
+            if part.meta.separator == "none":
+                raise UserError(
+                    f"{part.path} has nothing between its documents, so they cannot be packed.",
+                    "Use --packing=stream, or prepare it with a tokenizer that has a mark for it, such as gpt2.",
+                )
+
+    def packed(self, row_length: int, mode: Mode, document_mask: bool, seed: int, keep: bool) -> "Mixture":
+        """The same data in packed rows. `keep` writes plans that are new beside the data, for the next time."""
+        plans = []
+        for part in self.parts:
+            key = plan_key(part.meta.train.idx_sha256, row_length, mode, seed)
+            plan = load_plan(part.path, key)
+            if plan is None:
+                plan = make_plan(part.train_starts, len(part.train), row_length, mode, seed)
+                if keep:
+                    with suppress(OSError):  # a folder that cannot be written to costs the time of planning anew
+                        save_plan(part.path, key, plan)
+            plans.append(plan)
+        return replace(self, plans=plans, document_mask=document_mask)
+
+    def batch(self, block_size: int, seed: int, first_row: int, rows: int, stream: str = "train") -> tuple[Tensor, ...]:
+        """Rows first_row … first_row + rows: ids, targets and, with `document_mask`, documents, each (B, T)."""
         if len(self.parts) == 1:
-            return get_batch(self.parts[0].train, block_size, seed, first_row, rows, stream)
+            return self._of_part(0, block_size, seed, first_row, rows, stream)
         sources, numbers = assign(np.arange(first_row, first_row + rows), tuple(self.weights))
-        ids = torch.empty(rows, block_size, dtype=torch.int64)
-        targets = torch.empty_like(ids)
+        whole = [torch.empty(rows, block_size, dtype=torch.int64) for _ in range(2 + self.document_mask)]
         for source in np.unique(sources):
-            places = sources == source
+            places = torch.from_numpy(sources == source)
             # The rows that a data set gives to a batch follow each other in its own numbering.
-            first, count = int(numbers[places][0]), int(places.sum())
-            part = get_batch(self.parts[source].train, block_size, seed, first, count, f"{stream}/{source}")
-            ids[torch.from_numpy(places)], targets[torch.from_numpy(places)] = part
-        return ids, targets
+            first, count = int(numbers[sources == source][0]), int(places.sum())
+            part = self._of_part(int(source), block_size, seed, first, count, f"{stream}/{source}")
+            for tensor, rows_of_part in zip(whole, part, strict=True):
+                tensor[places] = rows_of_part
+        return tuple(whole)
+
+    def _of_part(
+        self, source: int, block_size: int, seed: int, first_row: int, rows: int, stream: str
+    ) -> tuple[Tensor, ...]:
+        part = self.parts[source]
+        if not self.plans:
+            return get_batch(part.train, block_size, seed, first_row, rows, stream)
+        # After an end-of-text mark anything may follow; a beginning-of-sequence mark is what ends the text before it.
+        ends_matter = part.meta.separator == "bos_before"
+        plan = self.plans[source]
+        packed = packed_batch(part.train, plan, block_size, seed, first_row, rows, stream, ends_matter)
+        return packed if self.document_mask else packed[:2]
 
 
 def open_mixture(text: str) -> Mixture:

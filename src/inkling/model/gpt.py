@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from inkling.errors import UserError
+from inkling.ids import IGNORE
 from inkling.keyed import seed_for
 from inkling.model.config import GPTConfig
 from inkling.model.layers import (
@@ -22,10 +23,10 @@ from inkling.model.layers import (
     Linear,
     make_norm,
     rotary_table,
+    same_document,
     visible,
+    within,
 )
-
-IGNORE = -1  # a target with this value is not counted in the loss
 
 
 class Block(nn.Module):
@@ -89,13 +90,16 @@ class GPT(nn.Module):
 
     # --- ids → logits, ids and targets → loss ------------------------------------------------------------
 
-    def forward(self, ids: Tensor, targets: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(
+        self, ids: Tensor, targets: Tensor | None = None, documents: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """ids (B, T) → logits (B, T, V). With targets (B, T) → (sum of nats, number of targets).
 
         A sum and a count, because micro-batches and ranks hold different numbers of targets and a mean of
-        means would weigh their tokens unequally. Targets equal to IGNORE are not counted.
+        means would weigh their tokens unequally. Targets equal to IGNORE are not counted. `documents` (B, T)
+        says of packed rows which document a token belongs to; none then sees another.
         """
-        x = self.hidden(ids)
+        x = self.hidden(ids, documents=documents)
         if targets is None:
             return self.head(x)
         logits = self.head(x).flatten(0, 1)  # (B·T, V)
@@ -105,13 +109,16 @@ class GPT(nn.Module):
         nats = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="sum")
         return nats, (targets != IGNORE).sum()
 
-    def hidden(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
+    def hidden(self, ids: Tensor, cache: Cache | None = None, documents: Tensor | None = None) -> Tensor:
         """ids (B, T) → the normalised residual stream after the last block, (B, T, C)."""
         _, T = ids.shape
         if self.config.block_size < T:
             raise UserError(f"{T} tokens do not fit into a context of {self.config.block_size}.", "Shorten the text.")
         positions = torch.arange(T, device=ids.device) if cache is None else cache.positions(T)
         masks = self._masks(positions, T, cache)
+        if documents is not None:
+            positions = within(documents)  # (B, T)
+            masks = {window: same_document(documents, window) for window in masks}
         x = self.transformer["wte"](ids).to(self.compute_dtype)  # (B, T, C)
         rotary = None
         if self.config.position == "learned":

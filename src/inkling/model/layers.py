@@ -125,6 +125,21 @@ def visible(queries: Tensor, keys: Tensor, window: int) -> Tensor:
     return seen & (distance < window) if window else seen
 
 
+def within(documents: Tensor) -> Tensor:
+    """Documents (B, T), equal numbers side by side → (B, T), each token's position in its own document."""
+    place = torch.arange(documents.size(1), device=documents.device).expand_as(documents)  # (B, T)
+    begins = torch.ones_like(documents, dtype=torch.bool)
+    begins[:, 1:] = documents[:, 1:] != documents[:, :-1]
+    return place - torch.where(begins, place, 0).cummax(dim=1).values
+
+
+def same_document(documents: Tensor, window: int) -> Tensor:
+    """Which tokens of packed rows see which: (B, T) → (B, 1, T, T) bool, never across a document's border."""
+    place = torch.arange(documents.size(1), device=documents.device)
+    same = documents.unsqueeze(2) == documents.unsqueeze(1)  # (B, T, T)
+    return (same & visible(place, place, window)).unsqueeze(1)
+
+
 def attend_by_hand(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
     """Attention in five readable lines: (B, H, T, D) queries over (B, K, S, D) keys and values.
 

@@ -11,9 +11,9 @@ from inkling.data.mixture import Mixture, open_mixture
 from inkling.errors import UserError, is_out_of_memory
 from inkling.hub.weights import Weights
 from inkling.model.config import GPTConfig
-from inkling.model.cost import flops_per_token, parameters_by_part
 from inkling.runtime import Runtime, decide, running
 from inkling.settings import flatten
+from inkling.stages.describe import describe, out_of_memory
 from inkling.stages.learner import (
     describe_parent,
     find_parent,
@@ -31,6 +31,7 @@ from inkling.train.parallel import wait_for_all
 from inkling.train.progress import Progress
 from inkling.train.runfolder import CommandLog, create_run, refuse_existing, write_resolved
 from inkling.train.schedule import check_schedule, lr_factor, muon_momentum
+from inkling.train.trackers import check_trackers, open_trackers
 from inkling.train.validation import estimate_loss
 
 SETTINGS = TrainSettings
@@ -39,9 +40,12 @@ DESCRIPTION = """Train a model: inkling train RECIPE [--key=value ...]
   inkling train shakespeare_char_cpu
   inkling train shakespeare_char --n_layer=4 --max_iters=500 --out_dir=runs/small
   inkling train shakespeare_char_cpu --resume
+  inkling train config/train_shakespeare_char.py --device=cpu
+  inkling train demo --dataset=stories:0.7,facts:0.3 --out_dir=runs/both
   torchrun --nproc_per_node=2 -m inkling train shakespeare_char
 
-A recipe is a name (see the README) or a TOML file of `key = value` lines; flags win over it."""
+A recipe is a name (see the README), a TOML file of `key = value` lines, or one of nanoGPT's config files, which
+is read and not run; flags win over it."""
 
 
 def command(positional: list[str], flags: dict[str, str]) -> None:
@@ -66,10 +70,13 @@ def main(settings: TrainSettings, origins: dict[str, str] | None = None, given: 
     if parent is not None:
         config = inherit(config, parent.config, settings.run.init_from)
     data.check_length(config.block_size)
+    data.check_packing(settings.data.packing, settings.data.document_mask)
     runtime = decide(settings.runtime, cpu_seconds=rough_cpu_seconds(config, settings))
     plan = plan_batches(settings.data, config.block_size, runtime.rank, runtime.world_size)
     settings = settle(settings, config.filled(), runtime, plan)
 
+    if runtime.is_main and not settings.loop.eval_only:
+        check_trackers(settings.trackers)
     if not (resuming or settings.loop.eval_only):
         given = given if given is not None else differing(settings)
         begin_run(run, given, settings, origins or {}, data, parent, runtime)
@@ -108,6 +115,7 @@ def train_or_evaluate(
 ) -> str:
     """Build the model and what trains it, bring it to where the run stands, and go."""
     run = Path(settings.run.out_dir)
+    data = pack(data, settings, runtime)
     model = new_model(config, settings, runtime, parent)
     learner = new_learner(model, settings, runtime)
     if settings.run.resume:
@@ -130,8 +138,11 @@ def run_loop(
         if runtime.is_main:
             print(f"The run {run} has already done its {learner.step} steps. A larger --max_iters goes on.")
         return "done"
+    trackers = open_trackers(settings.trackers, run, learner.step, flatten(settings)) if runtime.is_main else None
     log = CommandLog(run, runtime) if runtime.is_main else None
-    progress = Progress(run / "metrics.jsonl", loop.max_iters, learner.step, loop.log_interval, runtime.is_main)
+    progress = Progress(
+        run / "metrics.jsonl", loop.max_iters, learner.step, loop.log_interval, runtime.is_main, trackers
+    )
     ended = "failed"
     try:
         ended = train(
@@ -149,7 +160,7 @@ def run_loop(
             progress=progress,
         )
     finally:
-        progress.close()
+        progress.close(failed=ended == "failed")
         if log is not None:
             with suppress(OSError):  # what ended the run, a full disk say, is the better message
                 log.end(ended, learner.step)
@@ -157,24 +168,6 @@ def run_loop(
         progress.say(f"{ended}: {learner.step} steps, {learner.tokens:,} tokens → {run}")
         progress.say(f"next: inkling sample {run}")
     return ended
-
-
-def out_of_memory(settings: TrainSettings, plan: BatchPlan) -> UserError:
-    """What to lower, the gentlest first: the same steps in smaller pieces, then more work, then less model."""
-    advice = []
-    if plan.batch_size > 1:
-        half, pieces = plan.batch_size // 2, -(-plan.rows_per_step // (plan.batch_size // 2))
-        advice.append(f"--batch_size={half} --gradient_accumulation_steps={pieces} (the same step in smaller pieces)")
-    if not settings.loop.recompute:
-        advice.append("--recompute (a third more work)")
-    if settings.runtime.dtype == "float32" and settings.runtime.device != "cpu":
-        advice.append("--dtype=bfloat16")
-    advice.append(f"--block_size={max(1, plan.block_size // 2)}")
-    advice.append(f"a smaller model (n_embd={settings.model.n_embd}, n_layer={settings.model.n_layer})")
-    return UserError(
-        f"There is not enough memory to train with batch_size={plan.batch_size}, block_size={plan.block_size}.",
-        "In this order: " + "; ".join(advice) + ".",
-    )
 
 
 # --- before the loop ---------------------------------------------------------------------------------------
@@ -187,6 +180,22 @@ def open_for_training(settings: TrainSettings) -> Mixture:
     return open_mixture(settings.data.dataset)
 
 
+def pack(data: Mixture, settings: TrainSettings, runtime: Runtime) -> Mixture:
+    """The data in packed rows, where the settings ask for them. Rank 0 keeps the plans, the others wait for it."""
+    mode, mask = settings.data.packing, settings.data.document_mask
+    if mode == "stream":
+        return data
+    arguments = (settings.model.block_size, mode, mask, settings.runtime.seed)
+    if runtime.is_main:
+        packed = data.packed(*arguments, keep=True)
+    wait_for_all(runtime)
+    if not runtime.is_main:
+        return data.packed(*arguments, keep=False)
+    for part, plan in zip(packed.parts, packed.plans, strict=True):
+        print(f"packing  {part.path}: {plan.shares.describe(settings.model.block_size)}")
+    return packed
+
+
 def vocabulary(settings: TrainSettings, data: Mixture) -> int:
     """V of the model: the data's; a different number in the settings is refused."""
     asked, there = settings.model.vocab_size, data.meta.vocab_size
@@ -196,30 +205,6 @@ def vocabulary(settings: TrainSettings, data: Mixture) -> int:
             "Leave vocab_size out; to round the embedding up, use --pad_vocab_to=64.",
         )
     return there
-
-
-def describe(learner: Learner, settings: TrainSettings, plan: BatchPlan, data: Mixture, runtime: Runtime) -> None:
-    """What is about to happen, in a few lines."""
-    if not runtime.is_main:
-        return
-    config = learner.model.config
-    parts = {name: n for name, n in parameters_by_part(config).items() if n}
-    print(
-        f"data     {data.describe}: {sum(len(part.train) for part in data.parts):,} training and "
-        f"{sum(len(part.val) for part in data.parts):,} validation tokens, vocabulary {config.vocab_size:,}"
-    )
-    print(
-        f"model    {config.preset}, {learner.model.num_params(False):,} parameters: "
-        + ", ".join(f"{name} {n:,}" for name, n in parts.items())
-    )
-    print(
-        f"batch    {plan.tokens_per_step:,} tokens a step = {plan.batch_size} rows × {plan.block_size} tokens "
-        f"× {plan.micro_steps} micro-steps × {plan.world_size} processes"
-    )
-    flops = flops_per_token(config) * plan.tokens_per_step
-    print(f"work     {settings.loop.max_iters:,} steps of {flops / 1e9:,.1f} GFLOP")
-    for reason in runtime.reasons:
-        print(f"machine  {reason}")
 
 
 # --- what the loop calls -----------------------------------------------------------------------------------

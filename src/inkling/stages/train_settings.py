@@ -15,6 +15,7 @@ from inkling.train.loop import LoopSettings
 from inkling.train.optim import OptimizerSettings
 from inkling.train.runfolder import read_resolved
 from inkling.train.schedule import ScheduleSettings
+from inkling.train.trackers import TrackerSettings
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class TrainSettings:
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     loop: LoopSettings = LoopSettings()
+    trackers: TrackerSettings = TrackerSettings()
     runtime: RuntimeSettings = RuntimeSettings()
 
 
@@ -64,7 +66,8 @@ def compose(positional: list[str], flags: dict[str, str]) -> tuple[TrainSettings
 
 
 # What a resumed run may not change: it would no longer be the same run.
-FIXED = {field.name for field in fields(GPTConfig)} - {"dropout", "attention"} | {"dataset", "optimizer", "seed"}
+FIXED = {field.name for field in fields(GPTConfig)} - {"dropout", "attention"}
+FIXED |= {"dataset", "packing", "document_mask", "optimizer", "seed"}
 
 
 def _compose_resume(run: Path, flags: dict[str, str]) -> tuple[TrainSettings, dict[str, str]]:

@@ -8,7 +8,7 @@ rates) is a function of its number, so that a resumed run repeats it exactly.
 import math
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,14 +19,15 @@ from torch.optim import Optimizer
 
 from inkling.data.batches import BatchPlan, to_device
 from inkling.errors import UserError
+from inkling.ids import IGNORE
 from inkling.keyed import seed_for
-from inkling.model.gpt import GPT, IGNORE
+from inkling.model.gpt import GPT
 from inkling.runtime import Runtime
 from inkling.train.health import HealthProbe
 from inkling.train.parallel import sum_over_ranks, sync_only_if
 from inkling.train.progress import Progress, Stopwatch
 
-Batch = tuple[Tensor, Tensor]  # ids and targets, both (B, T)
+Batch = tuple[Tensor, ...]  # ids, targets and, of packed rows, documents; each (B, T)
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def train(
             seconds = learner.watch.read()
             late = 0 < settings.max_seconds <= seconds
             batches = [micro_batch(plan.first_row(learner.step, m)) for m in range(plan.micro_steps)]
-            local_targets = sum(int((targets != IGNORE).sum()) for _, targets in batches)
+            local_targets = sum(int((targets != IGNORE).sum()) for _, targets, *_ in batches)
             n_targets, n_caught, n_late = sum_over_ranks([local_targets, bool(caught), late], runtime)
             if n_caught or n_late:  # one rank's signal is everybody's
                 ended = "interrupted" if n_caught else "out of time"
@@ -168,7 +169,7 @@ def train(
 
 def update(
     learner: Learner,
-    batches: list[Batch],
+    batches: Sequence[Batch],
     n_targets: float,
     grad_clip: float,
     plan: BatchPlan,
@@ -179,11 +180,10 @@ def update(
     """One optimizer step over this rank's micro-batches → (sum of nats of this rank, gradient norm, health)."""
     total = torch.zeros((), device=runtime.device)
     for micro_step, batch in enumerate(batches):
-        ids, targets = to_device(batch, runtime.device)
         # Dropout is keyed by the rows it falls on, not by how many draws came before.
         torch.manual_seed(seed_for("dropout", seed, plan.first_row(learner.step, micro_step)))
         with sync_only_if(micro_step == len(batches) - 1, learner.module):
-            nats, _ = learner.module(ids, targets)
+            nats, _ = learner.module(*to_device(batch, runtime.device))
             # The mean over the targets of all ranks and micro-batches. Synchronising averages over the ranks,
             # hence their number.
             loss = nats * (runtime.world_size / max(1.0, n_targets))

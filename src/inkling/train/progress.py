@@ -1,4 +1,4 @@
-"""What the person sees while training, and what the run remembers of it: a live bar and metrics.jsonl."""
+"""What the person sees while training, and what the run remembers of it: a live bar, metrics.jsonl, trackers."""
 
 import json
 import math
@@ -9,13 +9,29 @@ from typing import Any
 
 from inkling.files import write_atomic
 from inkling.runtime import seconds_since_start
+from inkling.train.trackers import Trackers
 
 
 class Progress:
-    """A live bar in a terminal, plain lines elsewhere, metrics.jsonl always; nothing on ranks other than 0."""
+    """A live bar in a terminal, plain lines elsewhere, metrics.jsonl always; nothing on ranks other than 0.
 
-    def __init__(self, metrics: Path, max_iters: int, start: int, log_interval: int, is_main: bool) -> None:
+    `trackers` get every row as well, and are closed with it.
+    """
+
+    def __init__(
+        self,
+        metrics: Path,
+        max_iters: int,
+        start: int,
+        log_interval: int,
+        is_main: bool,
+        trackers: Trackers | None = None,
+    ) -> None:
         self.max_iters, self.log_interval, self.is_main = max_iters, max(1, log_interval), is_main
+        self.trackers = trackers or Trackers()
+        # A resumed run remembers its best from before.
+        rows = read_metrics(metrics) if is_main else []
+        self.best_val_loss = min((row["val_loss"] for row in rows if "val_loss" in row), default=math.inf)
         self.metrics = metrics.open("a", encoding="utf-8", newline="\n") if is_main else None
         self.bar: Any = None
         if is_main and sys.stdout.isatty():
@@ -28,7 +44,8 @@ class Progress:
         row["wall"] = round(seconds_since_start(), 4)
         self.metrics.write(json.dumps(row) + "\n")
         self.metrics.flush()
-        speed = f"{row['tokens_per_second']:,.0f} tokens/s"
+        self.trackers.log(row)
+        speed = f"{row['tokens_per_second']:,.0f} tok/s"
         if self.bar is not None:
             self.bar.update(self.task, completed=row["step"], loss=f"{row['loss']:.4f}", speed=speed)
         elif row["step"] % self.log_interval == 0:
@@ -38,10 +55,7 @@ class Progress:
                 f"{row['ms']:.0f} ms, {speed}, {left} left"
             )
         if "val_loss" in row:
-            self.say(
-                f"step {row['step']}: train loss {row['train_loss']:.4f}, val loss {row['val_loss']:.4f}, "
-                f"{clock(row['seconds'])} of training"
-            )
+            self._show_evaluation(row)
 
     def say(self, text: str) -> None:
         """Print a line, above the bar where there is one."""
@@ -52,12 +66,23 @@ class Progress:
         else:
             print(text, flush=True)
 
-    def close(self) -> None:
-        """Leave the terminal as it was."""
+    def close(self, failed: bool = False) -> None:
+        """Leave the terminal as it was; `failed` is what the trackers are told of the run."""
         if self.metrics is not None:
             self.metrics.close()
         if self.bar is not None:
             self.bar.stop()
+        self.trackers.close(failed)
+
+    def _show_evaluation(self, row: dict[str, Any]) -> None:
+        val, best = row["val_loss"], self.best_val_loss
+        self.best_val_loss = min(val, best)
+        if self.bar is not None:
+            self.bar.update(self.task, val=f"{val:.4f}")
+        self.say(
+            f"step {row['step']}: train loss {row['train_loss']:.4f}, val loss {val:.4f}"
+            f"{f' (best {best:.4f})' if best < val else ''}, {clock(row['seconds'])} of training"
+        )
 
     def _start_bar(self, start: int) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -67,10 +92,11 @@ class Progress:
             TextColumn("step"),
             MofNCompleteColumn(),
             BarColumn(bar_width=30),
-            TextColumn("loss {task.fields[loss]} · {task.fields[speed]} · left"),
+            # 80 columns hold this; the bar gives way first.
+            TextColumn("loss {task.fields[loss]} · val {task.fields[val]} · {task.fields[speed]} · left"),
             TimeRemainingColumn(),
         )
-        self.task = self.bar.add_task("", total=self.max_iters, completed=start, loss="…", speed="…")
+        self.task = self.bar.add_task("", total=self.max_iters, completed=start, loss="…", val="…", speed="…")
         self.bar.start()
 
 
@@ -79,9 +105,10 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except ValueError:
             continue
+        rows += [row] if isinstance(row, dict) else []
     return rows
 
 

@@ -60,7 +60,7 @@ def validation_loss(
 
 
 @torch.no_grad()
-def batch_nats(model: GPT, batch: tuple[torch.Tensor, torch.Tensor], runtime: Runtime) -> tuple[float, int]:
+def batch_nats(model: GPT, batch: tuple[torch.Tensor, ...], runtime: Runtime) -> tuple[float, int]:
     """(sum of nats, number of targets) of one batch."""
     nats, count = model(*to_device(batch, runtime.device))
     return nats.item(), int(count)
