@@ -133,7 +133,7 @@ def draw(curves: list[Curve], look: Look) -> "Figure":
     rows += [(2.3, small)] if small else []
     rows += [(legend_height(strokes), ["parts"]), (2.3, list(health))] if health else []
     # Six cells a row hold one, two or three panels of equal width.
-    mosaic = [[name for name in names for _ in range(6 // len(names))] for _, names in rows]
+    mosaic: list[Any] = [[name for name in names for _ in range(6 // len(names))] for _, names in rows]
     heights = [height for height, _ in rows]
     figure = Figure(figsize=(12, sum(heights) + 0.4))
     figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.06)
