@@ -98,7 +98,7 @@ def shape_settings(name: str, flags: dict[str, str]) -> TrainSettings:
 def main(name: str, options: BenchOptions, settings: TrainSettings) -> dict[str, Any]:
     """Measure, print, and return what was printed as JSON."""
     _check(options)
-    vocab_size, why = vocabulary_for(settings)
+    vocab_size, why = vocabulary_for(settings.data.dataset, settings.model.vocab_size)
     config = replace(settings.model, vocab_size=vocab_size).filled()
     runtime = decide(settings.runtime, cpu_seconds=rough_cpu_seconds(config, settings))
     if runtime.world_size > 1:

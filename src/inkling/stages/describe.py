@@ -6,14 +6,24 @@ from inkling.errors import UserError
 from inkling.model.config import GPTConfig
 from inkling.model.cost import activation_peak, flops_per_token, parameters_by_part, training_bytes
 from inkling.runtime import Runtime, free_memory_bytes
-from inkling.stages.train_settings import TrainSettings
+from inkling.settings import flatten
+from inkling.stages.tables import show_table
+from inkling.stages.train_settings import DIAL, TrainSettings
 from inkling.train.loop import Learner
 
 
-def describe(learner: Learner, settings: TrainSettings, plan: BatchPlan, data: Mixture, runtime: Runtime) -> None:
+def describe(
+    learner: Learner,
+    settings: TrainSettings,
+    plan: BatchPlan,
+    data: Mixture,
+    runtime: Runtime,
+    origins: dict[str, str],
+) -> None:
     """What is about to happen, in a few lines."""
     if not runtime.is_main:
         return
+    describe_dial(settings, origins)
     config = learner.model.config
     parts = {name: n for name, n in parameters_by_part(config).items() if n}
     print(
@@ -33,6 +43,14 @@ def describe(learner: Learner, settings: TrainSettings, plan: BatchPlan, data: M
     print(f"memory   {describe_memory(config, settings, runtime)}")
     for reason in runtime.reasons:
         print(f"machine  {reason}")
+
+
+def describe_dial(settings: TrainSettings, origins: dict[str, str]) -> None:
+    """A table of what the depth gave, and why."""
+    flat = flatten(settings)
+    rows = [[key, f"{flat[key]:,}", why.removeprefix(DIAL)] for key, why in origins.items() if why.startswith(DIAL)]
+    if rows:
+        show_table(f"the dial at depth {settings.dial.depth}", rows)
 
 
 def describe_memory(config: GPTConfig, settings: TrainSettings, runtime: Runtime) -> str:

@@ -117,7 +117,7 @@ def model_config(settings: TrainSettings) -> tuple[GPTConfig, str]:
         return inherit(settings.model, released, parent).filled(), f"of {parent}"
     if parent not in ("scratch", "resume"):
         return inherit(settings.model, find_weights(parent).config, parent).filled(), f"of {parent}"
-    vocab_size, why = vocabulary_for(settings)
+    vocab_size, why = vocabulary_for(settings.data.dataset, settings.model.vocab_size)
     return replace(settings.model, vocab_size=vocab_size).filled(), why
 
 

@@ -120,7 +120,7 @@ def train_or_evaluate(
     learner = new_learner(model, settings, runtime)
     if settings.run.resume:
         restore(learner, run, data, runtime)
-    describe(learner, settings, plan, data, runtime)
+    describe(learner, settings, plan, data, runtime, origins)
     if settings.loop.eval_only:
         return evaluate_once(learner, settings, plan, data, runtime)
     if settings.run.resume and runtime.is_main:

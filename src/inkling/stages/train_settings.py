@@ -1,5 +1,6 @@
 """What `inkling train` is told: recipe, preset, the run that goes on and flags become TrainSettings."""
 
+import os
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
@@ -11,11 +12,15 @@ from inkling.model.cost import flops_per_token
 from inkling.recipes import load_recipe
 from inkling.runtime import Dtype, Runtime, RuntimeSettings
 from inkling.settings import Layer, build, flatten
+from inkling.stages.vocabulary import vocabulary_for
+from inkling.train.dial import DialSettings, check_dial, turn
 from inkling.train.loop import LoopSettings
 from inkling.train.optim import OptimizerSettings
 from inkling.train.runfolder import read_resolved
 from inkling.train.schedule import ScheduleSettings
 from inkling.train.trackers import TrackerSettings
+
+DIAL = "dial: "  # with what the origins of the dial's keys begin
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class TrainSettings:
     run: RunSettings = RunSettings()
     data: DataSettings = DataSettings()
     model: GPTConfig = GPTConfig()
+    dial: DialSettings = DialSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     loop: LoopSettings = LoopSettings()
@@ -60,9 +66,23 @@ def compose(positional: list[str], flags: dict[str, str]) -> tuple[TrainSettings
         raise UserError("Which recipe?", "For example: inkling train shakespeare_char_cpu", status=2)
     preset = Layer(f"preset {wishes.model.preset}", PRESETS[wishes.model.preset])
     settings, origins = build(TrainSettings, [preset, recipe, flag_layer])
+    check_dial(settings.dial)
+    if settings.dial.depth is not None:
+        flat = flatten(settings)
+        given = {key: flat[key] for key in (*recipe.values, *flags)}
+        settings, origins = build(TrainSettings, [preset, *dial_layers(settings, given), recipe, flag_layer])
     settings = replace(settings, run=replace(settings.run, out_dir=run))
     flat = flatten(settings)
     return settings, origins, recipe.values | {key: flat[key] for key in flags}
+
+
+def dial_layers(settings: TrainSettings, given: dict[str, Any]) -> list[Layer]:
+    """What follows from --depth, a layer for each key, so that its origin can say why it has this value."""
+    vocab_size, _ = vocabulary_for(settings.data.dataset, settings.model.vocab_size)
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    at_once = settings.data.batch_size * settings.model.block_size * ranks
+    turned = turn(settings.dial, replace(settings.model, vocab_size=vocab_size), at_once, given)
+    return [Layer(DIAL + value.why, {key: value.value}) for key, value in turned.items()]
 
 
 # What a resumed run may not change: it would no longer be the same run.

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from inkling.data.mixture import parse_mixture
 from inkling.data.shards import open_dataset
-from inkling.stages.train_settings import TrainSettings
 from inkling.text.tokenizer import ByteTokenizer
 
 GPT2 = 50257
@@ -18,15 +17,15 @@ KNOWN = {
 }
 
 
-def vocabulary_for(settings: TrainSettings) -> tuple[int, str]:
-    """(V, where it is from): the prepared data set, else --vocab_size, else what `prepare` would make of its text."""
-    names = parse_mixture(settings.data.dataset)[0] if settings.data.dataset else []
+def vocabulary_for(dataset: str, vocab_size: int) -> tuple[int, str]:
+    """(V, where it is from): the prepared data set, else `vocab_size`, else what `prepare` would make of its text."""
+    names = parse_mixture(dataset)[0] if dataset else []
     for name in names:  # all parts of a mixture have one tokenizer
         for folder in (Path("data") / name, Path(name)):
             if (folder / "meta.json").is_file():
                 return open_dataset(folder).meta.vocab_size, f"of the data set {folder}"
-    if settings.model.vocab_size:
-        return settings.model.vocab_size, "as asked for"
+    if vocab_size:
+        return vocab_size, "as asked for"
     known = [KNOWN[name] for name in names if name in KNOWN]
     if known:
         size, what = known[0]
