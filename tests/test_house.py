@@ -17,7 +17,9 @@ LEVELS = [
     {"text", "recipes"},
     {"data", "model"},
     {"train", "infer"},
+    {"tasks"},
     {"hub"},
+    {"serve", "evals"},
     {"stages"},
     {"cli", "__main__"},
 ]

@@ -309,10 +309,13 @@ def test_the_ids_of_the_pieces_are_the_ids_of_the_whole(openai, text, size):
 
 
 @needs_gpt2
-def test_the_fast_path_equals_the_plain_one(openai, monkeypatch):
+def test_many_documents_encode_as_each_alone(openai, monkeypatch):
     monkeypatch.setattr(type(openai), "PIECE", 7)
-    text = AWKWARD * 5
-    assert openai.encode_array(text).tolist() == openai.encode(text)
+    texts = [AWKWARD * 5, "", "a", AWKWARD]
+    expected = [openai.encode(text) for text in texts]
+    assert [ids.tolist() for ids in openai.encode_documents(texts)] == expected
+    assert [ids.tolist() for ids in openai._encode_in_pieces(texts)] == expected
+    assert byte_tokenizer().encode_documents(["a", "é"])[1].tolist() == [0xC3, 0xA9]
 
 
 def test_text_with_no_place_to_cut_is_cut_in_the_end(monkeypatch):

@@ -9,6 +9,8 @@ from inkling.settings import help_text, split_flags
 
 VERBS = {
     "prepare": "turn text into tokens on disk",
+    "data": "look at what was prepared, and check that it is whole",
+    "tokenizer": "learn a vocabulary, compare it with others, look at its tokens",
     "train": "train a model, or go on training one",
     "sample": "let a trained model write",
     "plot": "draw the loss curves of one run or several",

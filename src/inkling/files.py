@@ -7,6 +7,7 @@ step for the file system, so a crash, a full disk or Ctrl-C leaves the old file 
 import contextlib
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 
@@ -48,3 +49,18 @@ def sha256_of(path: Path) -> str:
     """The SHA-256 of a file of any size, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def free_space(folder: Path) -> int:
+    """Bytes free on the disk of a folder that may not be there yet."""
+    return shutil.disk_usage(_first_there(folder)).free
+
+
+def on_one_disk(one: Path, other: Path) -> bool:
+    """Whether two folders, which may not be there yet, share their free space."""
+    return _first_there(one).stat().st_dev == _first_there(other).stat().st_dev
+
+
+def _first_there(folder: Path) -> Path:
+    folder = folder.absolute()
+    return folder if folder.exists() else _first_there(folder.parent)

@@ -4,68 +4,69 @@ train.bin  val.bin   ids, raw little-endian uint16 (uint32 when the vocabulary n
 train.idx  val.idx   where each document starts, raw little-endian uint64
 tokenizer.json       what made the ids
 meta.json            what all of this is: written last, so a folder without it is no data set
+
+Of a large data set train.bin is train-00000.bin, train-00001.bin, …, all of the same length but the last, and so is
+train.idx; meta.json lists them.
 """
 
-import hashlib
-import json
 import re
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
+from inkling.data.assemble import assemble, publish, split_meta
+from inkling.data.encode import PART, Part, Tray, Trays, write_part
+from inkling.data.journal import Journal, Workplace, key_of, open_journal
+from inkling.data.meta import SPLITS, Split, SplitMeta, read_meta, shards_of
+from inkling.data.meta import Meta as Meta  # others know it from here
+from inkling.data.reading import marked
+from inkling.data.sharded import open_array
 from inkling.errors import UserError
-from inkling.files import part_of, replace_file, sha256_of, sync_folder, write_atomic
+from inkling.files import sha256_of
 from inkling.text.tokenizer import Separator, Tokenizer, load_tokenizer
 
-SPLITS = ("train", "val")
-
-
-@dataclass(frozen=True)
-class SplitMeta:
-    """`bytes` counts the UTF-8 bytes of the text, without separators: what bits per byte divides by."""
-
-    tokens: int
-    bytes: int
-    documents: int
-    sha256: str
-    idx_sha256: str
-
-
-@dataclass(frozen=True)
-class Meta:
-    """What meta.json says."""
-
-    dtype: str
-    vocab_size: int
-    separator: Separator
-    tokenizer: str
-    tokenizer_sha256: str
-    source: str
-    train: SplitMeta
-    val: SplitMeta
+# Tokens in a shard. A data set with fewer is one file for each split.
+SHARD_TOKENS = 100_000_000
 
 
 class Dataset:
-    """An opened data set. `train` and `val` are ids (tokens,), `*_starts` are (documents,), all read-only."""
+    """An opened data set. `train` and `val` are ids (tokens,), `*_starts` are (documents,), all read-only.
+
+    They are `numpy.memmap`s, or for a data set in shards what slices like one.
+    """
 
     def __init__(self, path: Path, meta: Meta) -> None:
         self.path = path
         self.name = path.resolve().name
         self.meta = meta
-        dtype = np.dtype(meta.dtype).newbyteorder("<")
-        self.train = np.memmap(path / "train.bin", dtype=dtype, mode="r")
-        self.val = np.memmap(path / "val.bin", dtype=dtype, mode="r")
-        self.train_starts = np.memmap(path / "train.idx", dtype="<u8", mode="r")
-        self.val_starts = np.memmap(path / "val.idx", dtype="<u8", mode="r")
+        self.train, self.train_starts = self._arrays("train", meta.train)
+        self.val, self.val_starts = self._arrays("val", meta.val)
+
+    def _arrays(self, split: str, counts: SplitMeta) -> tuple[Any, Any]:
+        shards = shards_of(split, counts)
+        ids = [self.path / f"{shard.name}.bin" for shard in shards]
+        starts = [self.path / f"{shard.name}.idx" for shard in shards]
+        dtype = np.dtype(self.meta.dtype).newbyteorder("<").str
+        return (
+            open_array(ids, [shard.tokens for shard in shards], dtype),
+            open_array(starts, [shard.documents for shard in shards], "<u8"),
+        )
+
+    def files(self) -> Iterator[tuple[Path, str]]:
+        """Every file but meta.json, with the SHA-256 that it had when it was prepared."""
+        yield self.path / self.meta.tokenizer, self.meta.tokenizer_sha256
+        for split in SPLITS:
+            for shard in shards_of(split, getattr(self.meta, split)):
+                yield self.path / f"{shard.name}.bin", shard.sha256
+                yield self.path / f"{shard.name}.idx", shard.idx_sha256
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer that made the ids; refused when the file has changed since."""
         file = self.path / self.meta.tokenizer
-        _check_hash(self, file, self.meta.tokenizer_sha256)
+        check_file(self, file, self.meta.tokenizer_sha256)
         return load_tokenizer(file)
 
 
@@ -86,7 +87,7 @@ def open_dataset(where: str | Path) -> Dataset:
     name = folder.resolve().name
     again = f"Run: inkling prepare {name}"
     try:
-        meta = _read_meta(folder / "meta.json")
+        meta = read_meta(folder / "meta.json")
     except FileNotFoundError:
         raise UserError(f"There is no data set {name} at {folder}.", again) from None
     except OSError as error:
@@ -94,125 +95,117 @@ def open_dataset(where: str | Path) -> Dataset:
     except (ValueError, TypeError, KeyError):
         raise UserError(f"{folder / 'meta.json'} is damaged, or of another version of inkling.", again) from None
     for split in SPLITS:
-        counts: SplitMeta = getattr(meta, split)
-        _check_size(folder / f"{split}.bin", counts.tokens * np.dtype(meta.dtype).itemsize, again)
-        _check_size(folder / f"{split}.idx", counts.documents * 8, again)
+        for shard in shards_of(split, getattr(meta, split)):
+            _check_size(folder / f"{shard.name}.bin", shard.tokens * np.dtype(meta.dtype).itemsize, again)
+            _check_size(folder / f"{shard.name}.idx", shard.documents * 8, again)
     return Dataset(folder, meta)
 
 
 def check_dataset(dataset: Dataset) -> None:
     """Read every file and compare its SHA-256 with the one in meta.json."""
-    _check_hash(dataset, dataset.path / dataset.meta.tokenizer, dataset.meta.tokenizer_sha256)
-    for split in SPLITS:
-        counts: SplitMeta = getattr(dataset.meta, split)
-        _check_hash(dataset, dataset.path / f"{split}.bin", counts.sha256)
-        _check_hash(dataset, dataset.path / f"{split}.idx", counts.idx_sha256)
+    for file, sha256 in dataset.files():
+        check_file(dataset, file, sha256)
+
+
+def check_file(dataset: Dataset, file: Path, expected: str) -> None:
+    """Compare the SHA-256 of one file."""
+    if not file.exists():
+        raise UserError(f"{file} is missing.", f"Run: inkling prepare {dataset.name}")
+    if sha256_of(file) != expected:
+        raise UserError(
+            f"{file} has changed since it was prepared (its SHA-256 differs).",
+            f"Run: inkling prepare {dataset.name} again.",
+        )
+
+
+# --- from documents in memory ----------------------------------------------------------------------------------
 
 
 class DatasetWriter:
-    """Writes a data set: `writer.train.add(document)`, `writer.val.add(document)`, in a `with` block.
+    """Writes documents that a program has: `writer.train.add(document)`, `writer.val.add(document)`, in a `with` block.
 
     The files appear under their names when the block ends well. What was in the folder before is untouched
     until then; a process that is killed leaves the old data set, or none, and never a mixture.
     """
 
     def __init__(self, folder: Path, tokenizer: Tokenizer, source: str, separator: Separator | None = None) -> None:
-        self.folder = folder
         self.tokenizer = tokenizer
         self.source = source
         self.separator: Separator = tokenizer.separator if separator is None else separator
-        self.dtype = "<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4"
+        self._workplace = Workplace(folder, resumable=False)
+        self.trays: Trays = {split: Tray(self.separator, tokenizer) for split in SPLITS}
 
     def __enter__(self) -> Self:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.train = SplitWriter(self.folder / "train", self.tokenizer, self.separator, self.dtype)
-        self.val = SplitWriter(self.folder / "val", self.tokenizer, self.separator, self.dtype)
+        self._workplace.__enter__()
+        self._journal, _ = open_journal(self._workplace, key_of(writer=self.source))
+        self._parts: list[Part] = []
+        self.train, self.val = SplitWriter(self, "train"), SplitWriter(self, "val")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.train.close()
-        self.val.close()
         try:
             if error is None:
-                self._publish()
+                self.write_part()
+                finish(self._workplace, self._journal, self._parts, self.tokenizer, self.separator, self.source)
         finally:
-            for file in (*self.train.files, *self.val.files):
-                part_of(file).unlink(missing_ok=True)
+            self._workplace.__exit__(kind, error, trace)
 
-    def _publish(self) -> None:
-        meta = Meta(
-            dtype="uint16" if self.dtype == "<u2" else "uint32",
-            vocab_size=self.tokenizer.vocab_size,
-            separator=self.separator,
-            tokenizer="tokenizer.json",
-            tokenizer_sha256=self.tokenizer.sha256(),
-            source=self.source,
-            train=self.train.meta(),
-            val=self.val.meta(),
-        )
-        # Until meta.json is written again there is no data set, so new files never meet an old meta.
-        (self.folder / "meta.json").unlink(missing_ok=True)
-        sync_folder(self.folder)
-        self.tokenizer.save(self.folder / meta.tokenizer)
-        for file in (*self.train.files, *self.val.files):
-            replace_file(part_of(file), file)
-        write_atomic(self.folder / "meta.json", json.dumps(asdict(meta), indent=2) + "\n")
+    def write_part(self) -> None:
+        """Put on disk what the trays hold."""
+        dtype = dtype_for(self.tokenizer)
+        self._parts.append(write_part(self._workplace.path, 0, len(self._parts), "", self.trays, dtype))
 
 
 class SplitWriter:
-    """Writes one part, `train` or `val`: ids as they come, and where each document starts."""
+    """Takes the documents of one split."""
 
-    def __init__(self, stem: Path, tokenizer: Tokenizer, separator: Separator, dtype: str) -> None:
-        self.files = (stem.with_name(stem.name + ".bin"), stem.with_name(stem.name + ".idx"))
-        self.tokens = self.bytes = self.documents = 0
-        self._tokenizer = tokenizer
-        self._before = [tokenizer.bos] if separator == "bos_before" else []
-        self._after = [tokenizer.eot] if separator == "eot_after" else []
-        self._dtype = dtype
-        self._ids, self._starts = (part_of(file).open("wb") for file in self.files)
-        self._hashes = (hashlib.sha256(), hashlib.sha256())
+    def __init__(self, writer: DatasetWriter, split: Split) -> None:
+        self._writer = writer
+        self._split = split
 
-    def add(self, pieces: Iterable[str]) -> None:
+    def add(self, texts: Iterable[str]) -> None:
         """One document: its pieces, encoded, with the separator."""
-        start = np.array([self.tokens], dtype="<u8").tobytes()
-        self._starts.write(start)
-        self._hashes[1].update(start)
-        self.documents += 1
-        self._write(self._before)
-        for piece in pieces:
-            self._write(self._tokenizer.encode_array(piece))
-            self.bytes += len(piece.encode("utf-8"))
-        self._write(self._after)
+        tray = self._writer.trays[self._split]
+        for piece in marked(texts, self._split):
+            tray.add(self._writer.tokenizer.encode_array(piece.text), piece)
+            if tray.bytes >= PART:
+                self._writer.write_part()
 
-    def _write(self, ids: Any) -> None:
-        raw = np.asarray(ids, dtype=self._dtype).tobytes()
-        self._ids.write(raw)
-        self._hashes[0].update(raw)
-        self.tokens += len(ids)
 
-    def meta(self) -> SplitMeta:
-        """The counts and hashes of what was written."""
-        ids, starts = (digest.hexdigest() for digest in self._hashes)
-        return SplitMeta(self.tokens, self.bytes, self.documents, ids, starts)
+def finish(
+    workplace: Workplace,
+    journal: Journal,
+    parts: Sequence[Part],
+    tokenizer: Tokenizer,
+    separator: Separator,
+    source: str,
+    shard_tokens: int = SHARD_TOKENS,
+) -> None:
+    """Make shards of all parts, give them their names, and say in meta.json what they are."""
+    dtype = dtype_for(tokenizer)
+    assemble(parts, journal, workplace, dtype, shard_tokens)
+    meta = Meta(
+        dtype="uint16" if dtype == "<u2" else "uint32",
+        vocab_size=tokenizer.vocab_size,
+        separator=separator,
+        tokenizer="tokenizer.json",
+        tokenizer_sha256=tokenizer.sha256(),
+        source=source,
+        train=split_meta(parts, "train", journal.shards["train"]),
+        val=split_meta(parts, "val", journal.shards["val"]),
+    )
+    publish(workplace, meta, tokenizer)
 
-    def close(self) -> None:
-        self._ids.close()
-        self._starts.close()
+
+def dtype_for(tokenizer: Tokenizer) -> str:
+    """Two bytes for an id where they are enough."""
+    return "<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4"
 
 
 def _is_name(text: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", text) is not None
-
-
-def _read_meta(file: Path) -> Meta:
-    values: dict[str, Any] = json.loads(file.read_bytes())
-    values |= {split: SplitMeta(**values[split]) for split in SPLITS}
-    meta = Meta(**values)
-    if meta.dtype not in ("uint16", "uint32") or min(meta.train.tokens, meta.val.tokens) < 1:
-        raise ValueError("not a data set that inkling wrote")
-    return meta
 
 
 def _check_size(file: Path, expected: int, remedy: str) -> None:
@@ -221,13 +214,3 @@ def _check_size(file: Path, expected: int, remedy: str) -> None:
     found = file.stat().st_size
     if found != expected:
         raise UserError(f"{file} has the wrong size: {expected:,} bytes expected, {found:,} found.", f"{remedy} again.")
-
-
-def _check_hash(dataset: Dataset, file: Path, expected: str) -> None:
-    if not file.exists():
-        raise UserError(f"{file} is missing.", f"Run: inkling prepare {dataset.name}")
-    if sha256_of(file) != expected:
-        raise UserError(
-            f"{file} has changed since it was prepared (its SHA-256 differs).",
-            f"Run: inkling prepare {dataset.name} again.",
-        )

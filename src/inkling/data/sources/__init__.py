@@ -1,9 +1,4 @@
-"""Where text comes from.
+"""Where text comes from: one module for each kind of file, one for each text that has a name.
 
-A source yields documents. A document is its text in pieces: one string for a short text, many for a file
-larger than memory. It can be iterated again and gives the same pieces, cut where that changes no ids.
+A document is a string, or, where a text may be larger than memory, a `TextFile` that yields it in pieces.
 """
-
-from collections.abc import Iterable
-
-Document = Iterable[str]

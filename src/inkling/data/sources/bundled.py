@@ -32,13 +32,13 @@ def describe() -> str:
     return f"help topics and docstrings of Python {platform.python_version()}"
 
 
-def documents() -> Iterator[list[str]]:
+def documents() -> Iterator[str]:
     """First the help topics, then one document for each module that has docstrings, by path."""
     library = Path(sysconfig.get_path("stdlib"))
     found = False
     for text in (*_topics(library), *_modules(library)):
         found = True
-        yield [text]
+        yield text
     if not found:
         raise UserError(
             f"The standard library in {library} has no source text.",

@@ -1,0 +1,156 @@
+"""Parts to shards: the ids of all parts, one after the other, cut into files of equal length.
+
+Shard k of a split is tokens k·N to (k + 1)·N of it: a function of the parts, so each can be made by itself, and after
+a kill only the one that was being written is written again. What is in a finished shard is deleted from the parts, so
+the disk holds the tokens once, and one shard.
+"""
+
+import hashlib
+import os
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from inkling.data.encode import Count, Part
+from inkling.data.journal import Journal, Workplace
+from inkling.data.meta import SHARD_NAME, SPLITS, Meta, Shard, SplitMeta, shards_of
+from inkling.errors import UserError
+from inkling.files import replace_file, sha256_of, sync_folder, write_atomic
+from inkling.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Section:
+    """Where one split's ids lie in a part's file, and where they belong: `first` counts tokens from the beginning."""
+
+    file: Path
+    offset: int
+    count: Count
+    first: int
+
+    @property
+    def stop(self) -> int:
+        return self.first + self.count.tokens
+
+
+def sections(parts: Sequence[Part], split: str, folder: Path, itemsize: int) -> list[Section]:
+    """The parts' sections of one split, in order."""
+    found = []
+    first = 0
+    for part in parts:
+        count: Count = getattr(part, split)
+        before = part.train.tokens * itemsize + part.train.documents * 8 if split == "val" else 0
+        if count.tokens or count.documents:
+            found.append(Section(folder / part.file, before, count, first))
+        first += count.tokens
+    return found
+
+
+def assemble(parts: Sequence[Part], journal: Journal, workplace: Workplace, dtype: str, shard_tokens: int) -> None:
+    """Write the shards that the journal does not have yet, and delete the parts that are in them."""
+    for _ in _write_shards("val", parts, journal, workplace, dtype, shard_tokens):
+        pass
+    # What is for validation is in shards, so a part can go as soon as what is for training is.
+    part_stops = list(accumulate(part.train.tokens for part in parts))
+    deleted = 0
+    for stop in _write_shards("train", parts, journal, workplace, dtype, shard_tokens):
+        done = bisect_right(part_stops, stop)
+        for part in parts[deleted:done]:
+            (workplace.path / part.file).unlink(missing_ok=True)
+        deleted = done
+
+
+def _write_shards(
+    split: str, parts: Sequence[Part], journal: Journal, workplace: Workplace, dtype: str, shard_tokens: int
+) -> Iterator[int]:
+    """Write the shards of one split that are not done; yields where each of them stops."""
+    found = sections(parts, split, workplace.path, np.dtype(dtype).itemsize)
+    stops = [section.stop for section in found]
+    total = stops[-1] if stops else 0
+    for number in range(len(journal.shards[split]), -(-total // shard_tokens)):
+        first, stop = number * shard_tokens, min((number + 1) * shard_tokens, total)
+        needed = found[bisect_right(stops, first) : bisect_left(stops, stop) + 1]
+        journal.add_shard(split, _write_shard(workplace.path / f"{split}-{number:05d}", needed, first, stop, dtype))
+        yield stop
+
+
+def _write_shard(stem: Path, needed: Sequence[Section], first: int, stop: int, dtype: str) -> Shard:
+    """One shard: tokens `first` to `stop` of its split."""
+    digests = hashlib.sha256(), hashlib.sha256()
+    documents = 0
+    with _new(stem, ".bin") as ids_file, _new(stem, ".idx") as starts_file:
+        for section in needed:
+            ids, starts = _read(section, dtype)
+            ids = ids[max(0, first - section.first) : stop - section.first]
+            starts = starts[(starts >= first) & (starts < stop)]
+            documents += len(starts)
+            for file, digest, values in ((ids_file, digests[0], ids), (starts_file, digests[1], starts)):
+                content = values.tobytes()
+                file.write(content)
+                digest.update(content)
+        for file in (ids_file, starts_file):
+            file.flush()
+            os.fsync(file.fileno())
+    return Shard(stem.name, stop - first, documents, *(digest.hexdigest() for digest in digests))
+
+
+def _new(stem: Path, suffix: str) -> BinaryIO:
+    return stem.with_name(stem.name + suffix).open("wb")
+
+
+def _read(section: Section, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """The ids of a section, and its documents' starts counted from the beginning of the split."""
+    try:
+        with section.file.open("rb") as file:
+            file.seek(section.offset)
+            ids = np.fromfile(file, dtype, section.count.tokens)
+            starts = np.fromfile(file, "<u8", section.count.documents)
+    except FileNotFoundError:
+        ids = starts = np.empty(0)
+    if (len(ids), len(starts)) != (section.count.tokens, section.count.documents):
+        raise UserError(f"{section.file} is missing or damaged.", "Run the same command again: it begins anew.")
+    return ids, starts + np.uint64(section.first)
+
+
+# --- the data set ----------------------------------------------------------------------------------------
+
+
+def split_meta(parts: Sequence[Part], split: str, shards: Sequence[Shard]) -> SplitMeta:
+    """What meta.json will say of a split. A single shard bears the split's name."""
+    text_bytes = sum(getattr(part, split).bytes for part in parts)
+    tokens, documents = (sum(getattr(shard, what) for shard in shards) for what in ("tokens", "documents"))
+    if len(shards) == 1:
+        return SplitMeta(tokens, text_bytes, documents, shards[0].sha256, shards[0].idx_sha256)
+    hashes = ("".join(getattr(shard, what) for shard in shards) for what in ("sha256", "idx_sha256"))
+    ids, starts = (hashlib.sha256(text.encode()).hexdigest() for text in hashes)
+    return SplitMeta(tokens, text_bytes, documents, ids, starts, tuple(shards))
+
+
+def publish(workplace: Workplace, meta: Meta, tokenizer: Tokenizer) -> None:
+    """Give everything its final name. A process killed on the way leaves no data set, and the next one goes on."""
+    folder = workplace.folder
+    # Until meta.json is written again there is no data set, so new files never meet an old meta.
+    (folder / "meta.json").unlink(missing_ok=True)
+    sync_folder(folder)
+    tokenizer.save(folder / meta.tokenizer)
+    kept = set()
+    for split in SPLITS:
+        shards = shards_of(split, getattr(meta, split))
+        for number, shard in enumerate(shards):
+            for suffix, sha256 in ((".bin", shard.sha256), (".idx", shard.idx_sha256)):
+                part, final = workplace.path / f"{split}-{number:05d}{suffix}", folder / f"{shard.name}{suffix}"
+                kept.add(final.name)
+                if part.exists():
+                    replace_file(part, final)
+                elif not final.exists() or sha256_of(final) != sha256:  # not moved by a process killed later on
+                    raise UserError(f"{final} is missing or damaged.", "Run the same command again: it begins anew.")
+    for file in folder.iterdir():
+        if re.fullmatch(SHARD_NAME + r"\.(bin|idx)", file.name) and file.name not in kept:
+            file.unlink()  # of the data set before
+    write_atomic(folder / "meta.json", meta.to_json())
