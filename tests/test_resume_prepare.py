@@ -320,7 +320,7 @@ def test_what_a_power_cut_may_leave_is_not_used(tmp_path, monkeypatch, small_uni
     assert files_of(prepare(input="texts").path) == expected
 
 
-def test_ctrl_c_keeps_what_is_done_and_a_mistake_does_not(tmp_path, monkeypatch, small_units):
+def test_ctrl_c_keeps_what_is_done_and_a_mistake_does_not(tmp_path, monkeypatch, small_units, capsys):
     write_mixture(tmp_path / "texts")
     for error, kept in ((KeyboardInterrupt(), True), (OSError(28, "No space left"), True), (UserError("x"), False)):
 
@@ -329,8 +329,10 @@ def test_ctrl_c_keeps_what_is_done_and_a_mistake_does_not(tmp_path, monkeypatch,
 
         with monkeypatch.context() as patch:
             patch.setattr(stage, "finish", interrupted)
-            with pytest.raises((KeyboardInterrupt, UserError)):
+            with pytest.raises((KeyboardInterrupt, UserError)) as raised:
                 prepare(input="texts")
+        said = capsys.readouterr().err + str(raised.value)
+        assert ("the same command goes on from here" in said) == kept
         assert (tmp_path / "data" / "mine").exists() == kept
         with pytest.raises(UserError, match="no tokenizer typo"):  # a mistake beforehand costs nothing
             prepare(input="texts", tokenizer="typo")

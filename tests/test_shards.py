@@ -161,6 +161,17 @@ def test_an_error_while_writing_leaves_the_old_data_set(tmp_path):
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
+def test_what_a_killed_writer_left_is_not_used(tmp_path):
+    expected = small(tmp_path / "a").train.tolist()
+    writer = DatasetWriter(tmp_path / "a", byte_tokenizer(), "a test")
+    writer.__enter__()
+    writer.train.add(["half"])
+    writer.write_part()  # and then it is killed
+    assert open_dataset(tmp_path / "a").train.tolist() == expected
+    assert small(tmp_path / "a", text=("new",)).train.tolist() == list(b"newsecond")
+    assert not (tmp_path / "a" / ".unfinished").exists()
+
+
 def test_write_atomic_leaves_the_old_file_on_error(tmp_path, monkeypatch):
     file = tmp_path / "file"
     write_atomic(file, "old\r\n")

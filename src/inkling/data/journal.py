@@ -57,11 +57,8 @@ class Workplace:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         mistake = isinstance(error, UserError) and not isinstance(error, Keep)
-        if (
-            error is not None
-            and (self.path / JOURNAL).exists()
-            and not (self.opened and (mistake or not self.resumable))
-        ):
+        to_be_resumed = not self.opened or (self.resumable and not mistake)
+        if error is not None and to_be_resumed and (self.path / JOURNAL).exists():
             self._lock.unlink(missing_ok=True)
             return
         shutil.rmtree(self.path, ignore_errors=True)
@@ -72,9 +69,7 @@ class Workplace:
         try:
             pid, began = json.loads(self._lock.read_bytes())
             if pid != os.getpid() and psutil.Process(pid).create_time() == began:
-                raise UserError(
-                    f"Process {pid} is preparing {self.folder} at this moment.", "Wait for it, or end it.", status=1
-                )
+                raise UserError(f"Process {pid} is preparing {self.folder} at this moment.", "Wait for it, or end it.")
         except (OSError, ValueError, TypeError, psutil.Error):
             pass  # no lock, or of a process that is no more
 

@@ -9,6 +9,7 @@ Of a large data set train.bin is train-00000.bin, train-00001.bin, …, all of t
 train.idx; meta.json lists them.
 """
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -137,7 +138,7 @@ class DatasetWriter:
 
     def __enter__(self) -> Self:
         self._workplace.__enter__()
-        self._journal, _ = open_journal(self._workplace, key_of(writer=self.source))
+        self._journal, _ = open_journal(self._workplace, key_of(once=os.urandom(8).hex()))
         self._parts: list[Part] = []
         self.train, self.val = SplitWriter(self, "train"), SplitWriter(self, "val")
         return self

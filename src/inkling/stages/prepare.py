@@ -12,7 +12,7 @@ from typing import Literal
 
 from inkling.data.encode import Job
 from inkling.data.estimate import LONG, check_disk, disk_for, estimate, in_bytes, text_bytes
-from inkling.data.journal import Journal, Workplace, identity, key_of, open_journal
+from inkling.data.journal import UNFINISHED, Journal, Workplace, identity, key_of, open_journal
 from inkling.data.preparing import Advance, Text, all_parts, alphabet_of, begin, begin_again, encode, units_of
 from inkling.data.shards import SHARD_TOKENS, Dataset, dtype_for, finish, folder_for, open_dataset
 from inkling.data.sources import bundled, hub, local, openwebtext, shakespeare
@@ -78,6 +78,9 @@ DESCRIPTION = """Turn text into tokens on disk: inkling prepare NAME [--input=TE
 What was interrupted goes on where it was when the same command is given again."""
 
 
+_GOES_ON = "What is done is kept: the same command goes on from here."
+
+
 def command(positional: list[str], flags: dict[str, str]) -> None:
     """What the command line calls."""
     if len(positional) != 1:
@@ -96,9 +99,14 @@ def main(name: str, settings: PrepareSettings) -> Dataset:
             source = source_for(name, settings, workplace)
             workplace.resumable = source.resumable
             _prepare(source, settings, workplace)
+    except KeyboardInterrupt:
+        if (folder / UNFINISHED).exists():
+            print(f"note: {_GOES_ON}", file=sys.stderr)
+        raise
     except OSError as error:
-        what = error.filename or folder
-        raise UserError(f"Cannot use {what}: {error.strerror or error}.", "Check the disk and its rights.") from None
+        what, kept = error.filename or folder, f" {_GOES_ON}" if (folder / UNFINISHED).exists() else ""
+        remedy = f"Check the disk and its rights.{kept}"
+        raise UserError(f"Cannot use {what}: {error.strerror or error}.", remedy) from None
     dataset = open_dataset(folder)
     _report(dataset, time.monotonic() - began)
     return dataset

@@ -30,24 +30,31 @@ def documents(path: Path, start: int, stop: int | None, key: str, note: Callable
 def _lines(path: Path, start: int, stop: int | None) -> Iterator[tuple[int, bytes]]:
     """(offset, line without its end) of each line. One that is too long is cut somewhere beyond LONGEST."""
     # From one byte early: if that byte ends a line, the next line is ours, else it belongs to the slice before.
-    offset = max(0, start - 1)
+    begins = position = max(0, start - 1)
     not_ours = start > 0
-    line, left_out = b"", 0
-    for block in chain(opening.blocks(path, offset), [b"\n"]):
-        if offset == 0 and not line:
-            offset, block = (3, block[3:]) if block.startswith(codecs.BOM_UTF8) else (0, block)
+    line = b""
+    for block in chain(opening.blocks(path, position), [b"\n"]):
+        if position == 0 and block.startswith(codecs.BOM_UTF8):
+            begins, position, block = 3, 3, block[3:]
+        if not_ours or len(line) > LONGEST:  # of this line only the end matters
+            end = block.find(b"\n") + 1
+            position += end or len(block)
+            if not end and not_ours and stop is not None and position >= stop:
+                return  # no line begins in this slice
+            if not end:
+                continue
+            if not not_ours:
+                yield begins, line
+            not_ours, line, begins, block = False, b"", position, block[end:]
+            if stop is not None and begins >= stop:
+                return
+        position += len(block)
         *whole, line = (line + block).split(b"\n")
         for each in whole:
-            if not not_ours:
-                yield offset, each
-            not_ours = False
-            offset += len(each) + 1 + left_out
-            left_out = 0
-            if stop is not None and offset >= stop:
+            yield begins, each
+            begins += len(each) + 1
+            if stop is not None and begins >= stop:
                 return
-        if len(line) > LONGEST:  # one byte more is kept, which tells that there was more
-            left_out += len(line) - (LONGEST + 1)
-            line = line[: LONGEST + 1]
 
 
 def _text(line: bytes, path: Path, offset: int, key: str) -> str:
