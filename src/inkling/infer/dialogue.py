@@ -1,0 +1,177 @@
+"""A dialogue: a question in, the words of the answer out, and a history that fits the context.
+
+A turn is a question with all that follows it until the next.
+"""
+
+from bisect import bisect_left
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from inkling.errors import UserError
+from inkling.infer.answer import CALCULATOR, Answer, Cut, Event, Forgotten
+from inkling.infer.engine import Engine, Request
+from inkling.infer.sampling import SamplingSettings
+from inkling.infer.tools import Tool
+from inkling.keyed import seed_for
+from inkling.model.gpt import GPT
+from inkling.text.conversation import append_conversation, chat_marks, prompt, read_conversations
+from inkling.text.messages import TOOL_ARGUMENTS, Message, check_messages
+from inkling.text.tokenizer import Tokenizer
+
+DEFAULT_SAMPLING = SamplingSettings()
+
+
+class Dialogue:
+    """Turns of a person and a model. `system` and `sampling` may be changed between questions.
+
+    `events` and `say` answer while they are iterated over. An answer that is abandoned (the iterator is closed, or
+    Ctrl-C) stays in the history as far as it was shown; if nothing was, the question goes as well.
+    """
+
+    def __init__(
+        self,
+        model: GPT,
+        tokenizer: Tokenizer,
+        system: str = "",
+        sampling: SamplingSettings = DEFAULT_SAMPLING,
+        max_new_tokens: int = 512,
+        stop: Sequence[str] = (),
+        tools: Mapping[str, Tool] = CALCULATOR,
+        seed: int = 1337,
+    ) -> None:
+        """`stop` ends an answer before any of these texts. Raises UserError for a tokenizer without marks."""
+        chat_marks(tokenizer)
+        unknown = ", ".join(tools.keys() - TOOL_ARGUMENTS.keys())
+        if unknown:
+            raise UserError(f"There is no tool {unknown}.", f"Tools are: {', '.join(TOOL_ARGUMENTS)}.")
+        if max_new_tokens < 1:
+            raise UserError(f"max_new_tokens={max_new_tokens} must be at least 1.", status=2)
+        self.model, self.tokenizer, self.system = model, tokenizer, system
+        self.sampling, self.max_new_tokens, self.stop, self.tools = sampling, max_new_tokens, stop, tools
+        self.seed = seed
+        self.forgotten = 0
+        """how many of the oldest turns did not fit when the model was asked last"""
+        self._asked = 0
+        self._turns: list[list[Message]] = []
+
+    # --- asking ------------------------------------------------------------------------------------------
+
+    def say(self, question: str) -> Iterator[str]:
+        """The words of the answer, as they come."""
+        return _words(self.events(question))
+
+    def events(self, question: str) -> Generator[Event, None, None]:
+        """The answer as it comes: words, and what happens between them.
+
+        Raises UserError at once where the question alone does not fit the context.
+        """
+        if not question:
+            raise UserError("The question is empty.", "Write something.")
+        turn: list[Message] = [{"role": "user", "content": question}]
+        forgotten, ids = self._fit(turn)
+        self._asked += 1
+        calls_before = sum(message["role"] == "tool" for message in self.messages)
+        answer = Answer(self.tokenizer, self.stop, self.tools, first_call=calls_before)
+        request = Request(
+            ids,
+            min(self.max_new_tokens, self.model.config.block_size - len(ids)),
+            self.sampling,
+            seed_for("answer", self.seed, self._asked),  # the same question asked again gets another answer
+            lambda new: answer.then,
+        )
+        tokens = Engine(self.model).stream([request])
+        return self._answer(turn, forgotten, answer, tokens)
+
+    def _answer(
+        self, turn: list[Message], forgotten: int, answer: Answer, tokens: Iterator[tuple[int, int]]
+    ) -> Generator[Event, None, None]:
+        is_whole = False
+        try:
+            if forgotten != self.forgotten:
+                self.forgotten = forgotten
+                if forgotten:
+                    yield Forgotten(forgotten)
+            for _, token in tokens:
+                yield from answer.take(token)
+            yield from answer.finish()
+            is_whole = True
+            if answer.then != "stop":
+                yield Cut()
+        finally:
+            if is_whole or answer.has_spoken:
+                self._turns.append([*turn, *answer.messages])
+
+    def _fit(self, turn: list[Message]) -> tuple[int, list[int]]:
+        """(oldest turns to leave out, the prompt): whole turns only, as few as make room for an answer."""
+        turns = [*self._turns, turn]
+        context = self.model.config.block_size
+        room_for_answer = min(self.max_new_tokens, max(1, context // 4))
+
+        def prompt_from(first: int) -> list[int]:
+            return prompt(self._with_system(turns[first:]), self.tokenizer)
+
+        def fits(first: int) -> bool:
+            return len(prompt_from(first)) + room_for_answer <= context
+
+        first = bisect_left(range(len(turns)), True, key=fits)
+        if first == len(turns):
+            raise UserError(
+                f"This message is too long: {len(prompt_from(first - 1))} tokens"
+                f"{' with the system text' if self.system else ''}. The model sees {context} tokens at once, and the "
+                f"answer needs {room_for_answer} of them.",
+                f"Shorten it{', or the system text' if self.system else ''}.",
+            )
+        return first, prompt_from(first)
+
+    # --- history -----------------------------------------------------------------------------------------
+
+    @property
+    def messages(self) -> list[Message]:
+        """The whole history in the OpenAI shape, forgotten turns included."""
+        return self._with_system(self._turns)
+
+    def clear(self) -> None:
+        """Forget all turns; the system text stays."""
+        self._turns, self.forgotten = [], 0
+
+    def undo(self) -> str | None:
+        """Take the last question and its answer back; returns the question, or None if there is none."""
+        return self._turns.pop()[0]["content"] if self._turns else None
+
+    def restore(self, messages: Sequence[Message]) -> None:
+        """Go on from this history, system text included, in place of the present one."""
+        check_messages(messages)
+        if messages[-1]["role"] != "assistant":
+            raise UserError("The conversation ends without an answer.", "Its last message must be the assistant's.")
+        self.clear()
+        self.system = messages[0]["content"] if messages[0]["role"] == "system" else ""
+        for message in messages:
+            if message["role"] == "user":
+                self._turns.append([])
+            if message["role"] != "system":
+                self._turns[-1].append(message)
+
+    def save(self, path: str | Path) -> None:
+        """Append the history to a JSONL file, as one line."""
+        if not self._turns:
+            raise UserError("There is nothing to save yet.", "Say something first.")
+        append_conversation(path, self.messages)
+
+    def load(self, path: str | Path) -> None:
+        """Go on from the last conversation in a JSONL file."""
+        conversations = list(read_conversations(path))
+        if not conversations:
+            raise UserError(f"There is no conversation in {path}.", "Save one there first.")
+        self.restore(conversations[-1])
+
+    def _with_system(self, turns: Sequence[Sequence[Message]]) -> list[Message]:
+        system: list[Message] = [{"role": "system", "content": self.system}] if self.system else []
+        return [*system, *(message for turn in turns for message in turn)]
+
+
+def _words(events: Generator[Event, None, None]) -> Iterator[str]:
+    with closing(events):
+        for event in events:
+            if isinstance(event, str):
+                yield event
