@@ -13,6 +13,7 @@ VERBS = {
     "tokenizer": "learn a vocabulary, compare it with others, look at its tokens",
     "train": "train a model, or go on training one",
     "sample": "let a trained model write",
+    "chat": "talk with a model that was taught to",
     "plot": "draw the loss curves of one run or several",
     "bench": "how fast a model trains and writes on this machine",
     "size": "what a model costs, before it is built: parameters, FLOPs, memory",

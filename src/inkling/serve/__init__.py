@@ -1,0 +1,1 @@
+"""Model → people: chat in the terminal."""
