@@ -1,0 +1,94 @@
+"""What the almanac's texts are made of besides facts: the files in `words/`, read once."""
+
+import tomllib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from inkling.data.almanac.dice import Dice
+from inkling.data.almanac.wording import fill
+from inkling.keyed import uniform
+
+_WORDS = Path(__file__).parent / "words"
+HELD_WORDS = 0.2
+
+
+@dataclass(frozen=True)
+class Topic:
+    """Questions that have the same answer. `held` is asked only to measure; `expect` are right answers' words."""
+
+    ask: tuple[str, ...]
+    answer: tuple[str, ...]
+    held: tuple[str, ...] = ()
+    expect: tuple[str, ...] = ()
+
+
+@lru_cache
+def words_file(name: str) -> dict[str, Any]:
+    """The contents of words/NAME.toml."""
+    return tomllib.loads((_WORDS / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+@lru_cache
+def topics(name: str) -> tuple[Topic, ...]:
+    """The topics of words/NAME.toml."""
+    return tuple(Topic(**{key: tuple(value) for key, value in topic.items()}) for topic in words_file(name)["topic"])
+
+
+# --- words to spell --------------------------------------------------------------------------------------
+
+
+@lru_cache
+def spelling_words(held: bool) -> tuple[str, ...]:
+    """The words whose spelling is taught, or those that are held out to measure."""
+    lines = (_WORDS / "spelling.txt").read_text(encoding="utf-8").splitlines()
+    words = [word for line in lines if not line.startswith("#") for word in line.split()]
+    return tuple(word for word in words if is_held_word(word) == held)
+
+
+def is_held_word(word: str) -> bool:
+    """Whether the spelling of this word is never taught."""
+    return uniform("almanac", "held word", word) < HELD_WORDS
+
+
+def word_to_spell(dice: Dice) -> str:
+    """A word of the list, or one that joins the beginning of one to the end of another: "strawning".
+
+    Joined words are many, so that what is learned is the letters of every piece, not a list of words.
+    """
+    words = spelling_words(held=False)
+    if dice.chance(0.5):
+        return dice.pick(words)
+    while True:
+        first, second = dice.pick(words), dice.pick(words)
+        word = first[: dice.between(2, len(first) - 1)] + second[-dice.between(2, len(second) - 1) :]
+        if len(word) <= 10 and word not in spelling_words(held=True):
+            return word
+
+
+def spelled(word: str) -> str:
+    """Its letters: "apple" → "a-p-p-l-e"."""
+    return "-".join(word)
+
+
+# --- names of nothing ------------------------------------------------------------------------------------
+
+
+def invented_name(kind: str, dice: Dice, known: frozenset[str], held: bool = False) -> str:
+    """A name that nothing has: of a country, an element, a book, … Not one of `known`; `held` names are for measuring.
+
+    Of every name it is decided by its own letters whether it is held, so no name is in both.
+    """
+    parts = words_file("invented")
+    ends = parts["ends"].get(kind) or parts["ends"]["country"]
+    while True:
+        first, second = dice.sample(parts["strange"], 2)
+        if kind != "person":
+            second = dice.pick(["", "", *parts["plain"]])
+        small = "".join(dice.shuffled([first, second])) + dice.pick(ends)
+        if small not in known and (uniform("almanac", "held name", small) < HELD_WORDS) == held:
+            break
+    template = dice.pick(parts["forms"][kind])
+    given, thing = dice.pick(parts["given"]), dice.pick(parts["thing"])
+    return fill(template, capital=False, small=small, name=small.capitalize(), given=given, thing=thing)
