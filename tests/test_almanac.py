@@ -112,6 +112,12 @@ def test_tables_agree_with_themselves(world):
         assert all(follows[fact.value] == fact.subject for fact in world.by_relation[table, "previous"])
 
 
+def test_no_answer_stands_in_its_own_subject(world):
+    """A reply that only repeats the question would be graded as right: "the Turing machine", Turing."""
+    for fact in world.facts:
+        assert not any(grade("facts_prose_only", fact.subject, (value,)) for value in fact.values), fact
+
+
 def test_countries_named_elsewhere_are_countries(world):
     countries = {subject for table, subject in world.by_subject if table == "countries"} | {"England"}
     named = {fact.value for fact in world.facts if fact.relation == "country"}
@@ -371,9 +377,13 @@ def test_words_are_spelled_right_and_held_words_are_not_taught(talks):
 def test_letters_are_counted():
     for messages in only("letter_count", 200):
         [expression] = [call_text(call) for call in _calls(messages)]
-        word, letter = re.fullmatch(r'"([a-z-]+)"\.count\("([a-z])"\)', expression).groups()
+        word, letter = re.fullmatch(r'" ([a-z]+)"\.count\("([a-z])"\)', expression).groups()
         assert messages[-2]["content"] == str(sum(c == letter for c in word))
-        assert word.replace("-", "") in messages[-4]["content"]
+        assert re.search(rf" {word}\b", messages[-4]["content"]), "the call copies the word with the space before it"
+    for messages in only("word_length", 50):
+        [expression] = [call_text(call) for call in _calls(messages)]
+        [word] = re.fullmatch(r'len\(" ([a-z]+)"\)-1', expression).groups()
+        assert messages[-2]["content"] == str(len(word)) and f" {word}" in messages[-4]["content"]
 
 
 def test_facts_that_were_only_read_are_never_asked(world):
@@ -544,6 +554,7 @@ def test_exams_that_there_are_not(world):
         ("unknown", "The capital is Zorv.", (), False),
         ("false_refusal", "The capital is Zorv.", ("Paris",), True),
         ("false_refusal", "Sorry, I do not know.", ("Paris",), False),
+        ("false_refusal", "...", ("Paris",), False),
     ],
 )
 def test_grades(kind, reply, expected, is_right):

@@ -13,7 +13,7 @@ def grade(kind: str, reply: str, expected: Sequence[str]) -> bool:
     """Whether `reply` is right for an exam item of this kind; `expected` are all right answers.
 
     unknown         it says that it does not know
-    false_refusal   it does not say so (the facts are known; right or wrong is asked elsewhere)
+    false_refusal   it says something else (the facts are known; right or wrong is asked elsewhere)
     arithmetic, letter_count   its last number is the expected one
     spelling        the letters, separated by anything
     all others      it contains one of the expected answers as whole words, and does not say that it does not know
@@ -22,7 +22,7 @@ def grade(kind: str, reply: str, expected: Sequence[str]) -> bool:
         case "unknown":
             return is_refusal(reply)
         case "false_refusal":
-            return not is_refusal(reply)
+            return bool(_words(reply)) and not is_refusal(reply)
         case "arithmetic" | "letter_count":
             numbers = _NUMBER.findall(reply.replace("−", "-"))
             return bool(numbers) and numbers[-1].replace(",", "") in expected

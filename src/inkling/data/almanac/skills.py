@@ -98,9 +98,10 @@ def spelling_exchange(dice: Dice, held: bool = False) -> list[Message]:
 
 
 def letters_exchange(dice: Dice, held: bool = False) -> list[Message]:
-    """How often a letter is in a word. The calculator gets it spelled: `"s-t-r-a-w".count("r")`.
+    """How often a letter is in a word: `" strawberry".count("r")`.
 
-    A model that has learned to spell can write that, while the word's own tokens look different after a quotation mark.
+    The space is there because a tokenizer joins it to the word: so the call has the very tokens of the question, and
+    a small model only has to copy them. Right after a quotation mark the word would be cut into others.
     """
     word = dice.pick(spelling_words(held=True)) if held else word_to_spell(dice)
     letter = dice.pick("aeioulnrstd") if dice.chance(0.2) else dice.pick(word)
@@ -108,16 +109,16 @@ def letters_exchange(dice: Dice, held: bool = False) -> list[Message]:
     question = fill(dice.pick(skills["letters"]["held" if held else "ask"]), w=word, c=letter)
     count = str(word.count(letter))
     answer = fill(dice.pick(skills["answer"]), n=count)
-    return [user(question), *with_calculator(f'"{spelled(word)}".count("{letter}")', count, answer)]
+    return [user(question), *with_calculator(f'" {word}".count("{letter}")', count, answer)]
 
 
 def length_exchange(dice: Dice) -> list[Message]:
-    """How long a word is."""
+    """How long a word is: `len(" strawberry")-1`, with the space for the same reason."""
     word = word_to_spell(dice)
     skills = words_file("skills")
     answer = fill(dice.pick(skills["answer"]), n=str(len(word)))
     question = fill(dice.pick(skills["length"]), w=word)
-    return [user(question), *with_calculator(f'len("{word}")', str(len(word)), answer)]
+    return [user(question), *with_calculator(f'len(" {word}")-1', str(len(word)), answer)]
 
 
 def spelling_page(dice: Dice) -> str:
