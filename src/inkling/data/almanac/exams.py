@@ -101,7 +101,7 @@ def _follow_up(world: World, dice: Dice) -> ExamItem:
         user(world.say(first, dice.pick(world.relation(first).questions(held=True)))),
         assistant(world.answer(first)),
     ]
-    others = [fact for fact in world.siblings(first) if fact != first and not world.is_prose_only(fact)]
+    others = world.asked_others(first)
     leaning = world.relation(second).follow_held
     if leaning and (not others or dice.chance(0.5)):
         question = world.say(second, dice.pick(leaning))

@@ -60,7 +60,7 @@ def _section(world: World, fact: Fact, dice: Dice) -> str:
     """What there is to say about a subject; where that is a single fact, a few others of its kind join it."""
     own = world.by_subject[fact.table, fact.subject]
     if len(own) == 1:
-        own = [fact, *dice.sample([other for other in world.siblings(fact) if other != fact], dice.between(2, 4))]
+        own = [fact, *dice.sample([other for other in world.siblings(fact) if other is not fact], dice.between(2, 4))]
     sentences = [_statement(world, other, dice) for other in dice.shuffled(own)]
     manner = world.manners[fact.table]
     if len({other.subject for other in own}) == 1:
@@ -73,7 +73,7 @@ def _section(world: World, fact: Fact, dice: Dice) -> str:
 
 def _list(world: World, fact: Fact, dice: Dice) -> str:
     """The same relation of several subjects, in lines or in sentences of one form."""
-    others = [other for other in world.siblings(fact) if other != fact]
+    others = [other for other in world.siblings(fact) if other is not fact]
     facts = dice.shuffled([fact, *dice.sample(others, dice.between(4, 7))])
     if dice.chance(0.5):
         template = dice.pick(world.relation(fact).say)
@@ -84,7 +84,7 @@ def _list(world: World, fact: Fact, dice: Dice) -> str:
 
 def _comparison(world: World, fact: Fact, dice: Dice) -> str:
     """Two subjects in one sentence."""
-    others = [other for other in world.siblings(fact) if other != fact]
+    others = [other for other in world.siblings(fact) if other is not fact]
     if not others:
         return _statement(world, fact, dice)
     other = dice.pick(others)

@@ -19,7 +19,7 @@ def story(world: World, facts: list[Fact], questions: list[Fact], dice: Dice) ->
     template = choose(_paragraphs(dice.pick(parts["stories"])), dice)
     names = dice.sample([*parts["girls"], *parts["boys"]], 2)
     thing = dice.pick(parts["thing"])
-    animals = dice.sample(sorted({subject for table, subject in world.by_subject if table == "animals"}), 2)
+    animals = dice.sample(world.subjects["animals"], 2)
     gaps = {
         "hero": names[0],
         "friend": names[1],

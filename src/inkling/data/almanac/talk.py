@@ -45,8 +45,7 @@ def follow_up(world: World, dice: Dice, brief: bool = False) -> list[Message]:
         messages += follow(world, fact, dice, brief)
         last = fact
     if last is first or dice.chance(0.4):
-        others = [fact for fact in world.siblings(last) if fact != last and not world.is_prose_only(fact)]
-        for fact in dice.sample(others, dice.between(1, 2)):
+        for fact in dice.sample(world.asked_others(last), dice.between(1, 2)):
             messages += other(world, fact, dice, brief)
     return messages
 
@@ -120,7 +119,7 @@ def _beyond_the_tables(world: World, dice: Dice, held: bool) -> str:
     """How many people live in France?"""
     tables = [table for table, manner in world.manners.items() if (manner.unknown_held if held else manner.unknown)]
     table = dice.pick(tables)
-    subject = dice.pick([subject for name, subject in world.by_subject if name == table])
+    subject = dice.pick(world.subjects[table])
     manner = world.manners[table]
     return fill(dice.pick(manner.unknown_held if held else manner.unknown), s=subject)
 

@@ -101,6 +101,25 @@ class World:
         groups = (tuple(f for f in facts if not self.is_prose_only(f)) for facts in self.by_subject.values())
         return tuple(group for group in groups if len(group) > 1)
 
+    @cached_property
+    def subjects(self) -> dict[str, list[str]]:
+        """Table → its subjects."""
+        groups: dict[str, list[str]] = {}
+        for table, subject in self.by_subject:
+            groups.setdefault(table, []).append(subject)
+        return groups
+
+    @cached_property
+    def _asked_by_relation(self) -> dict[tuple[str, str], list[Fact]]:
+        groups: dict[tuple[str, str], list[Fact]] = {}
+        for fact in self.asked:
+            groups.setdefault((fact.table, fact.relation), []).append(fact)
+        return groups
+
+    def asked_others(self, fact: Fact) -> list[Fact]:
+        """The other facts of the same table and relation that training asks."""
+        return [other for other in self._asked_by_relation.get((fact.table, fact.relation), ()) if other is not fact]
+
     def siblings(self, fact: Fact) -> list[Fact]:
         """The facts of the same table and relation, this one among them."""
         return self.by_relation[fact.table, fact.relation]
