@@ -226,8 +226,8 @@ def test_conversations_are_read_line_by_line(tmp_path):
 @pytest.mark.parametrize(
     ("line", "says_"),
     [
-        ("{", r"talk.jsonl:3: not valid JSON"),
-        ("[" * 100_000, r"talk.jsonl:3: not valid JSON"),
+        ("{", r"talk.jsonl:3: Not valid JSON"),
+        ("[" * 100_000, r"talk.jsonl:3: Not valid JSON"),
         ("7", r"talk.jsonl:3: The messages are not a list"),
         ('{"text": "hi"}', r"talk.jsonl:3: The messages are not a list"),
         ('{"messages": []}', r"talk.jsonl:3: The conversation is empty"),

@@ -12,6 +12,7 @@ VERBS = {
     "data": "look at what was prepared, and check that it is whole",
     "tokenizer": "learn a vocabulary, compare it with others, look at its tokens",
     "train": "train a model, or go on training one",
+    "sft": "teach a trained model to talk",
     "sample": "let a trained model write",
     "chat": "talk with a model that was taught to",
     "plot": "draw the loss curves of one run or several",

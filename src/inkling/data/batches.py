@@ -27,6 +27,9 @@ class DataSettings:
     packing: Literal["stream", "crop", "pad"] = "stream"
     """stream: rows are windows of all text, cut anywhere. crop, pad: rows begin with a document and are filled with
     others that fit; what is left of a row gets a part of one more (crop) or nothing (pad)"""
+    loss_on: Literal["answers", "all"] = "answers"
+    """of conversations: answers: the assistant learns what it says, and nothing else is a target; all: they are read as
+    text (midtraining)"""
     document_mask: bool = False
     """packed documents do not see each other"""
     batch_size: int = 12

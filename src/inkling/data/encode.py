@@ -1,9 +1,11 @@
 """Units to parts: text is encoded in large groups, and the ids of about 16 MB of text make a file.
 
-A part holds, for each split that has something in it, the ids and then where documents start among them. A unit whose
-text is longer than that gives several parts, so that even one endless compressed file can be resumed on the way.
+A part holds, for each split that has something in it, the ids, then where documents start among them, then for
+conversations the mask. A unit whose text is longer than that gives several parts, so that even one endless compressed
+file can be resumed on the way.
 """
 
+import json
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ import numpy as np
 from inkling.data.meta import SPLITS, Split
 from inkling.data.reading import Piece, Rule, Seen, pieces
 from inkling.data.units import Unit
+from inkling.text.conversation import Rendered, render
 from inkling.text.tokenizer import Separator, Tokenizer
 
 # Characters that the encoder gets at once, and bytes of text in a part.
@@ -36,6 +39,8 @@ class Job:
     dtype: str
     """of the ids: <u2 or <u4"""
     column: str
+    conversations: bool = False
+    """whether each document is a conversation, as JSON"""
     rule: Rule = Rule()
 
 
@@ -76,6 +81,7 @@ class Tray:
     def clear(self) -> None:
         """Begin the next part."""
         self.ids: list[np.ndarray] = []
+        self.mask: list[np.ndarray] = []
         self.starts: list[int] = []
         self.tokens = self.bytes = 0
 
@@ -89,6 +95,13 @@ class Tray:
             self._put(self._after)
         self.bytes += len(piece.text) if piece.text.isascii() else len(piece.text.encode("utf-8"))
 
+    def add_conversation(self, rendered: Rendered, text_bytes: int) -> None:
+        """A whole conversation, whose marks are among its ids."""
+        self.starts.append(self.tokens)
+        self._put(np.array(rendered.ids, dtype=np.uint32))
+        self.mask.append(np.array(rendered.mask, dtype=np.uint8))
+        self.bytes += text_bytes
+
     def _put(self, ids: np.ndarray) -> None:
         if len(ids):
             self.ids.append(ids)
@@ -98,9 +111,11 @@ class Tray:
         return Count(self.tokens, len(self.starts), self.bytes)
 
     def to_bytes(self, dtype: str) -> bytes:
-        """The ids, then the starts, counted from the part's first id."""
+        """The ids, then the starts, counted from the part's first id, then the mask, where there is one."""
         ids = np.concatenate(self.ids, dtype=dtype, casting="unsafe") if self.ids else np.empty(0, dtype)
-        return ids.tobytes() + np.array(self.starts, dtype="<u8").tobytes()
+        return b"".join(
+            [ids.tobytes(), np.array(self.starts, dtype="<u8").tobytes(), *map(np.ndarray.tobytes, self.mask)]
+        )
 
 
 Trays = dict[Split, Tray]
@@ -120,7 +135,7 @@ class UnitEncoder:
 
     def parts(self, done: int = 0, skip: int = 0) -> Iterator[Part]:
         """The parts after the first `done`, which have `skip` pieces of text in them."""
-        source = pieces(self.unit, self.job.column, self.job.rule, self.seen)
+        source = pieces(self.unit, self.job.column, self.job.rule, self.seen, self.job.conversations)
         for _ in islice(source, skip):
             pass
         group: list[Piece] = []
@@ -144,6 +159,12 @@ class UnitEncoder:
         return write_part(Path(job.folder), self.number, number, job.run, self.trays, job.dtype, taken)
 
     def _encode(self, group: list[Piece]) -> None:
+        if self.job.conversations:
+            for piece in group:
+                messages = json.loads(piece.text)
+                text_bytes = sum(len((message.get("content") or "").encode("utf-8")) for message in messages)
+                self.trays[piece.split].add_conversation(render(messages, self.tokenizer), text_bytes)
+            return
         ids_of = self.tokenizer.encode_documents([piece.text for piece in group])
         for ids, piece in zip(ids_of, group, strict=True):
             self.trays[piece.split].add(ids, piece)

@@ -49,7 +49,7 @@ def estimate(
     """Encode the first megabytes, and reckon from that. `units` are those that are not done."""
     sample: list[str] = []
     taken = 0
-    for piece in pieces(units[0], text.column, Rule(), Seen()):
+    for piece in pieces(units[0], text.column, Rule(), Seen(), text.conversations):
         sample.append(piece.text)
         taken += len(piece.text)
         if taken >= SAMPLE:

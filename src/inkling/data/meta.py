@@ -15,20 +15,30 @@ SHARD_NAME = r"(train|val)(-\d{5,})?"
 
 @dataclass(frozen=True)
 class Shard:
-    """Two files, `name`.bin and `name`.idx: the ids, and where documents start, counted from the split's first id."""
+    """Two files, `name`.bin and `name`.idx: the ids, and where documents start, counted from the split's first id.
+
+    Of conversations there is a third, `name`.mask: a byte for each id, 1 where the assistant must learn to say it.
+    """
 
     name: str
     tokens: int
     documents: int
     sha256: str
     idx_sha256: str
+    mask_sha256: str = ""
+
+    def files(self) -> tuple[tuple[str, str], ...]:
+        """(suffix, SHA-256) of each of its files."""
+        found = ((".bin", self.sha256), (".idx", self.idx_sha256), (".mask", self.mask_sha256))
+        return found if self.mask_sha256 else found[:2]
 
 
 @dataclass(frozen=True)
 class SplitMeta:
     """`bytes` counts the UTF-8 bytes of the text, without separators: what bits per byte divides by.
 
-    The hashes are those of train.bin and train.idx; of a split in several shards, those of the shards' hashes.
+    The hashes are those of train.bin, train.idx and train.mask; of a split in several shards, those of the shards'
+    hashes.
     """
 
     tokens: int
@@ -36,6 +46,8 @@ class SplitMeta:
     documents: int
     sha256: str
     idx_sha256: str
+    mask_sha256: str = ""
+    """of conversations only"""
     shards: tuple[Shard, ...] = ()
     """in order; none: all is in the one file that bears the split's name"""
 
@@ -53,12 +65,20 @@ class Meta:
     train: SplitMeta
     val: SplitMeta
 
+    @property
+    def has_mask(self) -> bool:
+        """Whether the documents are conversations."""
+        return bool(self.train.mask_sha256)
+
     def to_json(self) -> str:
-        """The text of meta.json. `shards` is there only where there are several."""
+        """The text of meta.json. `shards` is there only where there are several, `mask_sha256` where there is one."""
         values = asdict(self)
         for split in SPLITS:
             if not values[split]["shards"]:
                 del values[split]["shards"]
+            for counts in (values[split], *values[split].get("shards", ())):
+                if not counts["mask_sha256"]:
+                    del counts["mask_sha256"]
         return json.dumps(values, indent=2) + "\n"
 
 
@@ -80,4 +100,4 @@ def shards_of(split: str, counts: SplitMeta) -> tuple[Shard, ...]:
     """The shards of a split; one that stands for the single file, where there are none."""
     if counts.shards:
         return counts.shards
-    return (Shard(split, counts.tokens, counts.documents, counts.sha256, counts.idx_sha256),)
+    return (Shard(split, counts.tokens, counts.documents, counts.sha256, counts.idx_sha256, counts.mask_sha256),)

@@ -7,10 +7,10 @@ the mixture, and not only the average batch.
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -18,13 +18,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inkling.data.batches import check_length, get_batch
-from inkling.data.packing import Mode, Plan, load_plan, make_plan, packed_batch, plan_key, save_plan
+from inkling.data.batches import check_length, eval_windows, get_batch
+from inkling.data.packing import Mode, Plan, load_plan, make_plan, packed_batch, plan_key, rows_of_plan, save_plan
 from inkling.data.shards import Dataset, Meta, open_dataset
 from inkling.errors import UserError
 
 # Rows after which the pattern of data sets repeats; a weight is rounded to a multiple of 1 / CYCLE.
 CYCLE = 1024
+
+Rows = tuple[Tensor, ...]
+"""ids, targets and, with a document mask, documents; each (B, T) int64"""
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,12 @@ class Mixture:
 
     parts: Sequence[Dataset]
     weights: Sequence[float]
+    answers_only: bool = False
+    """of conversations, only what the assistant says is a target"""
     plans: Sequence[Plan] = ()
     """how the documents of each part are packed; none: rows are windows of the stream"""
+    val_plans: Sequence[Plan | None] = ()
+    """the same for what validates, of the parts that are conversations"""
     document_mask: bool = False
 
     @property
@@ -59,8 +66,18 @@ class Mixture:
             check_length(part.train, block_size, str(part.path / "train.bin"))
             check_length(part.val, 1, str(part.path / "val.bin"))
 
+    def has_answers(self, part: Dataset) -> bool:
+        """Whether a part is of conversations whose answers alone are targets."""
+        return self.answers_only and part.meta.has_mask
+
     def check_packing(self, mode: Mode | Literal["stream"], document_mask: bool) -> None:
         """Refuse to pack what has no marks between its documents, and to mask what is not packed."""
+        for part in self.parts:
+            if self.has_answers(part) and mode != "pad":
+                raise UserError(
+                    f"{part.path} holds conversations, which are packed whole.",
+                    "Add --packing=pad; or --loss_on=all, to read them as text.",
+                )
         if mode == "stream":
             if document_mask:
                 raise UserError("--document_mask is for packed rows.", "Add --packing=pad or --packing=crop.", status=2)
@@ -75,18 +92,22 @@ class Mixture:
     def packed(self, row_length: int, mode: Mode, document_mask: bool, seed: int, keep: bool) -> "Mixture":
         """The same data in packed rows. `keep` writes plans that are new beside the data, for the next time."""
         plans = []
+        val_plans: list[Plan | None] = []
         for part in self.parts:
-            key = plan_key(part.meta.train.idx_sha256, row_length, mode, seed)
+            truncate = self.has_answers(part)
+            key = plan_key(part.meta.train.idx_sha256, row_length, mode, seed, truncate)
             plan = load_plan(part.path, key)
             if plan is None:
-                plan = make_plan(part.train_starts, len(part.train), row_length, mode, seed)
+                plan = make_plan(part.train_starts, len(part.train), row_length, mode, seed, truncate)
                 if keep:
                     with suppress(OSError):  # a folder that cannot be written to costs the time of planning anew
                         save_plan(part.path, key, plan)
             plans.append(plan)
-        return replace(self, plans=plans, document_mask=document_mask)
+            # Not of this run's seed: all runs are measured on the same rows.
+            val_plans.append(make_plan(part.val_starts, len(part.val), row_length, mode, 0, True) if truncate else None)
+        return replace(self, plans=plans, val_plans=val_plans, document_mask=document_mask)
 
-    def batch(self, block_size: int, seed: int, first_row: int, rows: int, stream: str = "train") -> tuple[Tensor, ...]:
+    def batch(self, block_size: int, seed: int, first_row: int, rows: int, stream: str = "train") -> Rows:
         """Rows first_row … first_row + rows: ids, targets and, with `document_mask`, documents, each (B, T)."""
         if len(self.parts) == 1:
             return self._of_part(0, block_size, seed, first_row, rows, stream)
@@ -101,20 +122,48 @@ class Mixture:
                 tensor[places] = rows_of_part
         return tuple(whole)
 
-    def _of_part(
-        self, source: int, block_size: int, seed: int, first_row: int, rows: int, stream: str
-    ) -> tuple[Tensor, ...]:
+    def _of_part(self, source: int, block_size: int, seed: int, first_row: int, rows: int, stream: str) -> Rows:
         part = self.parts[source]
         if not self.plans:
             return get_batch(part.train, block_size, seed, first_row, rows, stream)
         # After an end-of-text mark anything may follow; a beginning-of-sequence mark is what ends the text before it.
         ends_matter = part.meta.separator == "bos_before"
         plan = self.plans[source]
-        packed = packed_batch(part.train, plan, block_size, seed, first_row, rows, stream, ends_matter)
+        mask = part.train_mask if self.has_answers(part) else None
+        packed = packed_batch(part.train, plan, block_size, seed, first_row, rows, stream, ends_matter, mask)
+        return packed if self.document_mask else packed[:2]
+
+    def eval_batches(self, source: int, block_size: int, eval_tokens: int, rows: int) -> Sequence[Callable[[], Rows]]:
+        """What a part is validated on, at most `eval_tokens` of it, in batches of at most `rows` rows.
+
+        Text is read in windows that do not overlap, conversations in rows of their plan. Each entry makes its batch
+        when it is called. Which tokens are read does not depend on `rows`.
+        """
+        part = self.parts[source]
+        plan = self.val_plans[source] if self.val_plans else None
+        if plan is not None:
+            found = np.arange(min(len(plan), max(1, eval_tokens // block_size)))
+            return [
+                partial(self._eval_rows, source, block_size, found[i : i + rows]) for i in range(0, len(found), rows)
+            ]
+        windows = eval_windows(part.val, block_size, eval_tokens)
+        whole = [start for start, length in windows if length == block_size]
+        batches = [partial(_windows, part.val, whole[i : i + rows], block_size) for i in range(0, len(whole), rows)]
+        return batches + [partial(_windows, part.val, [s], length) for s, length in windows if length < block_size]
+
+    def _eval_rows(self, source: int, block_size: int, numbers: np.ndarray) -> Rows:
+        part, plan = self.parts[source], self.val_plans[source]
+        assert plan is not None
+        packed = rows_of_plan(part.val, plan, block_size, numbers, mask=part.val_mask)
         return packed if self.document_mask else packed[:2]
 
 
-def open_mixture(text: str) -> Mixture:
+def _windows(tokens: np.ndarray, starts: list[int], length: int) -> Rows:
+    both = torch.from_numpy(np.stack([tokens[start : start + length + 1] for start in starts]).astype(np.int64))
+    return both[:, :-1], both[:, 1:]
+
+
+def open_mixture(text: str, answers_only: bool = False) -> Mixture:
     """What `--dataset` says, a name or path or `a:0.7,b:0.3`, opened and checked."""
     names, weights = parse_mixture(text)
     parts = [open_dataset(name) for name in names]
@@ -126,7 +175,7 @@ def open_mixture(text: str) -> Mixture:
                 f"{parts[0].path} and {part.path} have different tokenizers, so their ids mean different text.",
                 f"Prepare both with one: --tokenizer={parts[0].path / parts[0].meta.tokenizer}",
             )
-    return Mixture(parts, weights)
+    return Mixture(parts, weights, answers_only)
 
 
 def parse_mixture(text: str) -> tuple[list[str], list[float]]:

@@ -8,7 +8,8 @@ What to do when none fits is the mode:
     pad     the row stays short: nothing is left out
 
 A document longer than a row goes on in rows that begin with it; dropping its rest, as one might to have every
-row begin with a beginning, would lose 18 % of the tokens of web pages and 94 % of the bundled text.
+row begin with a beginning, would lose 18 % of the tokens of web pages and 94 % of the bundled text. A conversation
+that is longer ends where its row ends: an answer whose question is out of sight teaches to make things up.
 
 The plan is a function of (document lengths, row length, mode, seed), made once and kept beside the data.
 A span's targets are what follows in the stream, so what a document is taught does not depend on what was
@@ -51,11 +52,14 @@ class Shares:
     """tokens that no row holds"""
     padded: int
     """places in rows that hold no token"""
+    truncated: int = 0
+    """conversations that are longer than a row"""
 
     def describe(self, row_length: int) -> str:
         """In words, for the person who chose to pack."""
+        cut = f", {self.truncated:,} of them truncated" if self.truncated else ""
         return (
-            f"{self.documents:,} documents in {self.rows:,} rows of {row_length:,}; "
+            f"{self.documents:,} documents in {self.rows:,} rows of {row_length:,}{cut}; "
             f"{self.cropped / self.tokens:.1%} of the tokens cropped, "
             f"{self.padded / (self.rows * row_length):.1%} of the places padded"
         )
@@ -76,9 +80,16 @@ class Plan:
             yield int(self.starts[i]), int(self.lengths[i])
 
 
-def make_plan(document_starts: np.ndarray, n_tokens: int, row_length: int, mode: Mode, seed: int) -> Plan:
-    """Pack all documents once, in an order that the seed decides."""
-    starts, lengths = cut_to_rows(document_starts.astype(np.int64), n_tokens, row_length)
+def make_plan(
+    document_starts: np.ndarray, n_tokens: int, row_length: int, mode: Mode, seed: int, truncate: bool = False
+) -> Plan:
+    """Pack all documents once, in an order that the seed decides. `truncate` drops what is longer than a row."""
+    document_starts = document_starts.astype(np.int64)
+    document_lengths = np.diff(np.append(document_starts, n_tokens))
+    if truncate:
+        starts, lengths = document_starts, np.minimum(document_lengths, row_length)
+    else:
+        starts, lengths = cut_to_rows(document_starts, n_tokens, row_length)
     order = shuffled(np.arange(len(starts)), len(starts), words(4, "packing", seed))
     spans: list[tuple[int, int]] = []
     first = [0]
@@ -87,7 +98,8 @@ def make_plan(document_starts: np.ndarray, n_tokens: int, row_length: int, mode:
         first.append(len(spans))
     chosen = np.array(spans, dtype=np.int64).reshape(-1, 2)
     used, rows = int(chosen[:, 1].sum()), len(first) - 1
-    shares = Shares(len(document_starts), n_tokens, rows, n_tokens - used, rows * row_length - used)
+    truncated = int((document_lengths > row_length).sum()) if truncate else 0
+    shares = Shares(len(document_starts), n_tokens, rows, n_tokens - used, rows * row_length - used, truncated)
     return Plan(starts[chosen[:, 0]], chosen[:, 1].copy(), np.array(first, dtype=np.int64), shares)
 
 
@@ -161,9 +173,9 @@ def save_plan(folder: Path, key: str, plan: Plan) -> None:
     write_atomic(base.with_suffix(".json"), json.dumps(described, indent=1) + "\n")
 
 
-def plan_key(data_sha256: str, row_length: int, mode: Mode, seed: int) -> str:
+def plan_key(data_sha256: str, row_length: int, mode: Mode, seed: int, truncate: bool = False) -> str:
     """The name of a plan: a hash of all that it depends on."""
-    text = f"1 {data_sha256} {row_length} {mode} {seed} {AT_HAND}"
+    text = f"1 {data_sha256} {row_length} {mode} {seed} {AT_HAND}" + " truncated" * truncate
     return f"{mode}-{row_length}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
@@ -179,21 +191,38 @@ def packed_batch(
     rows: int,
     stream: str = "train",
     ends_matter: bool = True,
+    mask: np.ndarray | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows first_row … of the endless stream of packed rows: ids, targets and documents, each (B, T) int64.
+    """Rows first_row … of the endless stream of packed rows: ids, targets and documents, each (B, T) int64."""
+    numbers = row_numbers(len(plan), seed, np.arange(first_row, first_row + rows), stream)
+    return rows_of_plan(tokens, plan, row_length, numbers, ends_matter, mask)
+
+
+def rows_of_plan(
+    tokens: np.ndarray,
+    plan: Plan,
+    row_length: int,
+    numbers: np.ndarray,
+    ends_matter: bool = True,
+    mask: np.ndarray | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """These rows of a plan: ids, targets and documents, each (B, T) int64.
 
     `documents` numbers the documents of a row from 0, padding -1. The last target of a document is the token
     that follows it, the next one's beginning-of-sequence mark; it is IGNORE where `ends_matter` is False
-    because documents end with a mark of their own, after which anything may follow.
+    because documents end with a mark of their own, after which anything may follow. So is every target whose
+    `mask`, (tokens,) of 0 and 1, is 0.
     """
-    ids = np.zeros((rows, row_length), dtype=np.int64)
-    targets = np.full((rows, row_length), IGNORE, dtype=np.int64)
-    documents = np.full((rows, row_length), -1, dtype=np.int64)
-    for i, row in enumerate(row_numbers(len(plan), seed, np.arange(first_row, first_row + rows), stream)):
+    ids = np.zeros((len(numbers), row_length), dtype=np.int64)
+    targets = np.full((len(numbers), row_length), IGNORE, dtype=np.int64)
+    documents = np.full((len(numbers), row_length), -1, dtype=np.int64)
+    for i, row in enumerate(numbers):
         at = 0
         for number, (start, length) in enumerate(plan.spans(int(row))):
             text = tokens[start : start + length + 1].astype(np.int64)  # one more, for the target of the last
             ids[i, at : at + length] = text[:length]
+            if mask is not None:
+                text = np.where(mask[start : start + length + 1], text, IGNORE)
             known = len(text) - 1 if ends_matter else length - 1
             targets[i, at : at + known] = text[1 : known + 1]
             documents[i, at : at + length] = number

@@ -31,9 +31,12 @@ class Text:
     """What is to be prepared, and how it is shared out."""
 
     files: tuple[Path, ...]
-    """none: the text that Python itself carries"""
+    """none: the text is made, in `units`"""
     column: str
     val_fraction: float
+    units: tuple[Unit, ...] = ()
+    conversations: bool = False
+    """whether each document is a conversation"""
     val_file: Path | None = None
     """a file that is for validation while all others are for training"""
     val_rows: tuple[int, ...] | None = None
@@ -83,6 +86,10 @@ def begin_again(text: Text, begun: Begun, journal: Journal) -> Begun | None:
     counts = {split: sum(getattr(part, split).documents for part in all_parts(journal)) for split in ("train", "val")}
     if all(counts.values()):
         return None
+    if documents == 1 and text.conversations:
+        raise UserError(
+            "There is only one conversation, and validation needs one as well.", "Give --input at least two."
+        )
     if documents == 1:
         for file in text.files:  # is it a whole file, or a line or row?
             if kind_of(file) == "txt" and any(TextFile(file).raw()):
@@ -98,7 +105,7 @@ def begin_again(text: Text, begun: Begun, journal: Journal) -> Begun | None:
 def units_of(text: Text, begun: Begun) -> list[Unit]:
     """The units of the text, when it is shared out so."""
     if not text.files:
-        return [Unit((Stretch("bundled"),), 0)]
+        return list(text.units)
     if begun.single:
         assert begun.rule.cut is not None
         return plan_single(Path(begun.single), begun.rule.cut)

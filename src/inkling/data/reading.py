@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from inkling.data.meta import Split
-from inkling.data.sources import bundled, jsonl, parquet, textfile
+from inkling.data.sources import almanac, bundled, jsonl, parquet, textfile
 from inkling.data.sources.opening import is_compressed
 from inkling.data.sources.textfile import Document, TextFile
 from inkling.data.units import Stretch, Unit
@@ -53,15 +53,19 @@ class Seen:
     notes: list[str] = field(default_factory=list)
 
 
-def pieces(unit: Unit, column: str, rule: Rule, seen: Seen) -> Iterator[Piece]:
-    """The text of a unit, in order. `seen` is complete when the last piece is out."""
+def pieces(unit: Unit, column: str, rule: Rule, seen: Seen, conversations: bool = False) -> Iterator[Piece]:
+    """The text of a unit, in order. `seen` is complete when the last piece is out.
+
+    With `conversations` each document is one, as JSON, and a piece of its own.
+    """
+    of = _whole if conversations else _of
     for stretch in unit.stretches:
         if stretch.kind == "txt" and stretch.split is not None:
             seen.documents += stretch.opens
             text = TextFile(Path(stretch.path), stretch.start, stretch.stop)
             yield from marked(text, stretch.split, stretch.opens, stretch.closes)
             continue
-        for row, document in enumerate(documents(stretch, column, seen)):
+        for row, document in enumerate(documents(stretch, column, seen, conversations)):
             if not document:
                 continue
             seen.documents += 1
@@ -69,24 +73,27 @@ def pieces(unit: Unit, column: str, rule: Rule, seen: Seen) -> Iterator[Piece]:
                 yield from marked(characters(document, 0, rule.cut), "train")
                 yield from marked(characters(document, rule.cut, None), "val")
             elif stretch.val_rows is not None:
-                yield from _of(document, "val" if row in stretch.val_rows else "train")
+                yield from of(document, "val" if row in stretch.val_rows else "train")
             elif stretch.split is not None:
-                yield from _of(document, stretch.split)
+                yield from of(document, stretch.split)
             else:
                 number = _hash(document)
                 seen.lowest = number if seen.lowest is None else min(seen.lowest, number)
                 seen.highest = number if seen.highest is None else max(seen.highest, number)
                 seen.decided += 1
-                yield from _of(document, "val" if number < rule.limit else "train")
+                yield from of(document, "val" if number < rule.limit else "train")
             if isinstance(document, str):
                 seen.characters = len(document)
 
 
-def documents(stretch: Stretch, column: str, seen: Seen) -> Iterator[Document]:
+def documents(stretch: Stretch, column: str, seen: Seen, conversations: bool = False) -> Iterator[Document]:
     """The documents of a stretch. A text of any length is a TextFile, and "" is no document."""
     path = Path(stretch.path)
     if stretch.kind == "bundled":
         yield from bundled.documents()
+    elif stretch.kind == "almanac":
+        assert stretch.stop is not None
+        yield from almanac.documents(stretch.start, stretch.stop, stretch.seed, stretch.path, conversations)
     elif stretch.kind == "txt":
         file = TextFile(path, stretch.start, stretch.stop)
         if is_compressed(path):
@@ -94,7 +101,7 @@ def documents(stretch: Stretch, column: str, seen: Seen) -> Iterator[Document]:
         else:  # no larger than a unit, else it would have been sliced
             yield "".join(file)
     elif stretch.kind == "jsonl":
-        yield from jsonl.documents(path, stretch.start, stretch.stop, column, seen.notes.append)
+        yield from jsonl.documents(path, stretch.start, stretch.stop, column, seen.notes.append, conversations)
     else:
         assert stretch.stop is not None
         yield from parquet.documents(path, stretch.start, stretch.stop, column, seen.notes.append)
@@ -123,6 +130,11 @@ def _of(document: Document, split: Split) -> Iterable[Piece]:
     if isinstance(document, str) and len(document) <= textfile.PIECE:
         return (Piece(document, split, True, True),)
     return marked(_texts(document), split)
+
+
+def _whole(document: Document, split: Split) -> Iterable[Piece]:
+    assert isinstance(document, str)
+    return (Piece(document, split, True, True),)
 
 
 def _texts(document: Document) -> Iterable[str]:

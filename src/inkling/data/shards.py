@@ -2,6 +2,7 @@
 
 train.bin  val.bin   ids, raw little-endian uint16 (uint32 when the vocabulary needs it)
 train.idx  val.idx   where each document starts, raw little-endian uint64
+train.mask val.mask  of conversations: a byte for each id, 1 where the assistant must learn to say it
 tokenizer.json       what made the ids
 meta.json            what all of this is: written last, so a folder without it is no data set
 
@@ -36,24 +37,28 @@ SHARD_TOKENS = 100_000_000
 class Dataset:
     """An opened data set. `train` and `val` are ids (tokens,), `*_starts` are (documents,), all read-only.
 
-    They are `numpy.memmap`s, or for a data set in shards what slices like one.
+    `*_mask` (tokens,) uint8 is None where the documents are not conversations. They are `numpy.memmap`s, or for a data
+    set in shards what slices like one.
     """
 
     def __init__(self, path: Path, meta: Meta) -> None:
         self.path = path
         self.name = path.resolve().name
         self.meta = meta
-        self.train, self.train_starts = self._arrays("train", meta.train)
-        self.val, self.val_starts = self._arrays("val", meta.val)
+        self.train, self.train_starts, self.train_mask = self._arrays("train", meta.train)
+        self.val, self.val_starts, self.val_mask = self._arrays("val", meta.val)
 
-    def _arrays(self, split: str, counts: SplitMeta) -> tuple[Any, Any]:
+    def _arrays(self, split: str, counts: SplitMeta) -> tuple[Any, Any, Any]:
         shards = shards_of(split, counts)
-        ids = [self.path / f"{shard.name}.bin" for shard in shards]
-        starts = [self.path / f"{shard.name}.idx" for shard in shards]
+        ids, starts, mask = (
+            [self.path / f"{shard.name}{suffix}" for shard in shards] for suffix in (".bin", ".idx", ".mask")
+        )
+        tokens, documents = [shard.tokens for shard in shards], [shard.documents for shard in shards]
         dtype = np.dtype(self.meta.dtype).newbyteorder("<").str
         return (
-            open_array(ids, [shard.tokens for shard in shards], dtype),
-            open_array(starts, [shard.documents for shard in shards], "<u8"),
+            open_array(ids, tokens, dtype),
+            open_array(starts, documents, "<u8"),
+            open_array(mask, tokens, "u1") if self.meta.has_mask else None,
         )
 
     def files(self) -> Iterator[tuple[Path, str]]:
@@ -61,8 +66,8 @@ class Dataset:
         yield self.path / self.meta.tokenizer, self.meta.tokenizer_sha256
         for split in SPLITS:
             for shard in shards_of(split, getattr(self.meta, split)):
-                yield self.path / f"{shard.name}.bin", shard.sha256
-                yield self.path / f"{shard.name}.idx", shard.idx_sha256
+                for suffix, sha256 in shard.files():
+                    yield self.path / f"{shard.name}{suffix}", sha256
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer that made the ids; refused when the file has changed since."""
@@ -99,6 +104,8 @@ def open_dataset(where: str | Path) -> Dataset:
         for shard in shards_of(split, getattr(meta, split)):
             _check_size(folder / f"{shard.name}.bin", shard.tokens * np.dtype(meta.dtype).itemsize, again)
             _check_size(folder / f"{shard.name}.idx", shard.documents * 8, again)
+            if shard.mask_sha256:
+                _check_size(folder / f"{shard.name}.mask", shard.tokens, again)
     return Dataset(folder, meta)
 
 
@@ -183,10 +190,11 @@ def finish(
     separator: Separator,
     source: str,
     shard_tokens: int = SHARD_TOKENS,
+    mask: bool = False,
 ) -> None:
     """Make shards of all parts, give them their names, and say in meta.json what they are."""
     dtype = dtype_for(tokenizer)
-    assemble(parts, journal, workplace, dtype, shard_tokens)
+    assemble(parts, journal, workplace, dtype, shard_tokens, mask)
     meta = Meta(
         dtype="uint16" if dtype == "<u2" else "uint32",
         vocab_size=tokenizer.vocab_size,

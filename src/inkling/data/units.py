@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inkling.data.meta import Split
-from inkling.data.sources import parquet
+from inkling.data.sources import almanac, parquet
 from inkling.data.sources.local import kind_of
 from inkling.data.sources.opening import is_compressed
 from inkling.data.sources.textfile import begins_at, offset_of, slices
@@ -25,10 +25,11 @@ class Stretch:
     """A part of a file, or the whole of it."""
 
     kind: str
-    """txt, jsonl, parquet, or bundled"""
+    """txt, jsonl, parquet, bundled or almanac"""
     path: str = ""
+    """of the almanac: a folder of own tables"""
     start: int = 0
-    """in bytes; in a parquet file in row groups"""
+    """in bytes; in a parquet file in row groups; in the almanac in documents"""
     stop: int | None = None
     """None: to the end"""
     split: Split | None = None
@@ -38,6 +39,8 @@ class Stretch:
     closes: bool = True
     val_rows: tuple[int, ...] | None = None
     """rows, counted from the stretch's first, that are for validation; None: by their hash"""
+    seed: int = 0
+    """of the almanac"""
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,14 @@ def plan_single(file: Path, cut: int) -> list[Unit]:
     begin, middle, end = begins_at(file), offset_of(file, cut), file.stat().st_size
     train = _text_slices(file, begin, middle, size, "train")
     return list(_grouped(train + _text_slices(file, middle, end, size, "val"), size))
+
+
+def plan_almanac(documents: int, seed: int, tables: str, conversations: bool) -> list[Unit]:
+    """The units of so many documents of the almanac."""
+    length = almanac.CHAT_BYTES if conversations else almanac.TEXT_BYTES
+    at_once = SMALLEST // length
+    ranges = [(start, min(start + at_once, documents)) for start in range(0, documents, at_once)]
+    return [Unit((Stretch("almanac", tables, a, b, seed=seed),), (b - a) * length) for a, b in ranges]
 
 
 def _text_slices(file: Path, start: int, stop: int, size: int, split: Split) -> list[tuple[Stretch, int]]:

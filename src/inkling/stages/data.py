@@ -13,8 +13,7 @@ from inkling.data.shards import Dataset, check_file, open_dataset
 from inkling.errors import UserError
 from inkling.settings import Layer, build
 from inkling.stages.tables import show_table
-from inkling.stages.tokenizer import _coloured as coloured
-from inkling.stages.tokenizer import visible
+from inkling.stages.tokenizer import coloured, learned, visible
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,8 @@ DESCRIPTION = """Look at what `inkling prepare` made. NAME is a data set below .
 
   inkling data check shakespeare_char                   compare the SHA-256 of every file with meta.json
   inkling data show shakespeare_char                    what it holds, and the beginning of its first document
-  inkling data show mine --split=val --document=3       token by token"""
+  inkling data show mine --split=val --document=3       token by token
+  inkling data show almanac_chat --documents=3          a conversation's tokens, those that are learned in colour"""
 
 
 def command(positional: list[str], flags: dict[str, str]) -> None:
@@ -80,21 +80,28 @@ def check(dataset: Dataset) -> None:
 def show(dataset: Dataset, settings: LookSettings) -> None:
     """Print what meta.json says, and documents with their tokens apart."""
     meta = dataset.meta
-    ids, starts = (getattr(dataset, settings.split + part) for part in ("", "_starts"))
+    ids, starts, mask = (getattr(dataset, settings.split + part) for part in ("", "_starts", "_mask"))
     chosen = _chosen(len(starts), settings)
     rows = [[split, *_figures(counts)] for split, counts in (("train", meta.train), ("val", meta.val))]
     head = ["", "tokens", "documents", "text", "bytes per token", "files"]
     show_table(f"{dataset.path}: {meta.source}", rows, head=head)
     tokenizer = dataset.tokenizer()
     marks = {"none": "nothing", "eot_after": "end of text after", "bos_before": "beginning of sequence before"}
-    print(f"tokenizer {tokenizer.name}, vocabulary {meta.vocab_size:,}; {marks[meta.separator]} each document\n")
+    print(f"tokenizer {tokenizer.name}, vocabulary {meta.vocab_size:,}; {marks[meta.separator]} each document")
+    if mask is not None:
+        print("conversations: what is learned stands in «», in colour on a terminal")
+    print()
     for number in chosen:
         stop = int(starts[number + 1]) if number + 1 < len(starts) else len(ids)
-        found = np.asarray(ids[int(starts[number]) : stop])
+        begin = int(starts[number])
+        found = np.asarray(ids[begin:stop])
         words = [visible(tokenizer.decode_bytes([i])) for i in found[: settings.tokens].tolist()]
         in_colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         print(f"{settings.split} document {number:,}: {len(found):,} tokens")
-        print("".join(coloured(words)) if in_colour else "|".join(words))
+        if mask is None:
+            print("".join(coloured(words)) if in_colour else "|".join(words))
+        else:
+            print("".join(learned(words, mask[begin : begin + len(words)].tolist(), in_colour)))
         if len(found) > settings.tokens:
             print(f"… and {len(found) - settings.tokens:,} more tokens")
         print()

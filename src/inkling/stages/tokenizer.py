@@ -1,19 +1,20 @@
 """`inkling tokenizer train | eval | show`: learn a vocabulary from text, compare it with others, look at its tokens."""
 
+import json
 import os
 import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from inkling.data.sources import jsonl, local, parquet
+from inkling.data.sources import almanac, jsonl, local, parquet
 from inkling.data.sources.textfile import TextFile
 from inkling.errors import UserError
 from inkling.settings import Layer, build
+from inkling.stages.bars import bar
 from inkling.stages.tables import show_table
 from inkling.text.bpe import ALPHABET
 from inkling.text.cut import cut_safely
@@ -28,7 +29,8 @@ class TokenizerSettings:
     """tokenizer"""
 
     input: str = ""
-    """train: the text to learn from, as for prepare; eval: text of your own to measure on as well"""
+    """train: the text to learn from, as for prepare, or almanac, which is made here; eval: text of your own to measure
+    on as well"""
     column: str = "text"
     """where the text is in .jsonl lines and .parquet rows"""
     vocab_size: int = 32768
@@ -58,6 +60,9 @@ For eval and show, NAME may also be gpt2, byte, or the path of a tokenizer.json.
 # Of every so many stretches of text one is kept from training, to measure on.
 STRETCH, HELD_OUT, MOST_HELD_OUT = 50_000, 20, 100  # characters; 1 in; at most
 
+# Of the almanac so many texts and conversations are enough to have met every fact several times.
+ALMANAC_TEXTS = 5_000
+
 
 def command(positional: list[str], flags: dict[str, str]) -> None:
     """What the command line calls."""
@@ -81,15 +86,19 @@ def main(name: str, settings: TokenizerSettings) -> Tokenizer:
 
     file = _folder_for(name, settings.tokenizers_dir) / "tokenizer.json"
     n_merges = _check_training(settings)
-    files = local.files_of(settings.input)
     began = time.monotonic()
-    text = _Shared(_texts(files, settings.column), settings.max_bytes)
-    whole = min(settings.max_bytes, sum(path.stat().st_size for path in files))
-    with _bar("reading", whole) as advance:
+    if settings.input == "almanac":
+        texts, size = _almanac(), ALMANAC_TEXTS * (almanac.TEXT_BYTES + almanac.CHAT_BYTES)
+    else:
+        files = local.files_of(settings.input)
+        texts, size = _texts(files, settings.column), sum(path.stat().st_size for path in files)
+    text = _Shared(texts, settings.max_bytes)
+    whole = min(settings.max_bytes, size)
+    with bar("reading", whole) as advance:
         counts = count_fast.count_chunks(text, settings.pattern, advance)
     if not counts:
         raise UserError("There is no text in the input: it is empty.", "Give --input some text.")
-    with _bar("merging", n_merges) as advance:
+    with bar("merging", n_merges, in_bytes=False) as advance:
         merges = bpe_fast.learn_merges(counts, n_merges, advance)
     reached = len(ALPHABET) + len(merges) + len(CHAT_TOKENS)
     if len(merges) < n_merges:
@@ -175,30 +184,15 @@ def _texts(files: list[Path], column: str) -> Iterator[str]:
             yield from parquet.documents(file, 0, len(parquet.row_groups(file, column)), column, _note)
 
 
+def _almanac() -> Iterator[str]:
+    """Texts of the almanac, and what is said in its conversations."""
+    yield from almanac.documents(0, ALMANAC_TEXTS, 0, "", conversations=False)
+    for line in almanac.documents(0, ALMANAC_TEXTS, 0, "", conversations=True):
+        yield "\n".join(message["content"] for message in json.loads(line) if message.get("content")) + "\n"
+
+
 def _note(text: str) -> None:
     print(f"note: {text}", file=sys.stderr)
-
-
-@contextmanager
-def _bar(doing: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on the terminal, for work that takes more than two seconds. It takes how much was done since last time."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(file=sys.stderr)
-    bar = Progress(console=console, transient=True, disable=not console.is_terminal)
-    task = bar.add_task(doing, total=total)
-    began = time.monotonic()
-
-    def advance(done: int) -> None:
-        bar.advance(task, done)
-        if not bar.live.is_started and time.monotonic() - began > 2:
-            bar.start()
-
-    try:
-        yield advance
-    finally:
-        bar.stop()
 
 
 # --- eval ------------------------------------------------------------------------------------------------
@@ -274,8 +268,8 @@ def show(where: str, settings: TokenizerSettings) -> list[int]:
     words = [visible(tokenizer.decode_bytes([i])) for i in ids]
     numbers = [str(i) for i in ids]
     if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
-        print("".join(_coloured(words)))
-        print(" ".join(_coloured(numbers)))
+        print("".join(coloured(words)))
+        print(" ".join(coloured(numbers)))
     else:
         print("|".join(words))
         print(" ".join(numbers))
@@ -297,10 +291,22 @@ def visible(token: bytes) -> str:
     return "".join(parts)
 
 
-def _coloured(words: list[str]) -> Iterator[str]:
+def coloured(words: list[str]) -> Iterator[str]:
+    """Tokens on grounds of two colours in turn."""
     for i, word in enumerate(words):
         # The ground ends before a newline, else it would run to the edge of the terminal.
         yield "\n".join(_GROUNDS[i % 2] + line + _RESET if line else "" for line in word.split("\n"))
+
+
+def learned(words: list[str], mask: list[int], in_colour: bool) -> Iterator[str]:
+    """Tokens apart, those that are learned bold and green, or where there is no colour between « and »."""
+    begin, end = ("\033[1;32m", _RESET) if in_colour else ("«", "»")
+    before = 0
+    for i, (word, is_learned) in enumerate(zip(words, mask, strict=True)):
+        edge = {(0, 1): begin, (1, 0): end}.get((before, is_learned), "")
+        yield (edge + "|" * (i > 0) if is_learned < before else "|" * (i > 0) + edge) + word
+        before = is_learned
+    yield end if before else ""
 
 
 def _read(text: str) -> str:

@@ -177,7 +177,7 @@ def open_for_training(settings: TrainSettings) -> Mixture:
     """The data set, or the mixture of several, opened and checked."""
     if not settings.data.dataset:
         raise UserError("Which data?", "Give --dataset=NAME, after `inkling prepare NAME`.", status=2)
-    return open_mixture(settings.data.dataset)
+    return open_mixture(settings.data.dataset, answers_only=settings.data.loss_on == "answers")
 
 
 def pack(data: Mixture, settings: TrainSettings, runtime: Runtime) -> Mixture:

@@ -87,7 +87,7 @@ def dial_layers(settings: TrainSettings, given: dict[str, Any]) -> list[Layer]:
 
 # What a resumed run may not change: it would no longer be the same run.
 FIXED = {field.name for field in fields(GPTConfig)} - {"dropout", "attention"}
-FIXED |= {"dataset", "packing", "document_mask", "optimizer", "seed"}
+FIXED |= {"dataset", "packing", "loss_on", "document_mask", "optimizer", "seed"}
 
 
 def _compose_resume(run: Path, flags: dict[str, str]) -> tuple[TrainSettings, dict[str, str]]:

@@ -132,25 +132,24 @@ def read_conversations(path: str | Path) -> Iterator[list[Message]]:
         with Path(path).open(encoding="utf-8-sig") as file:  # Windows puts a mark at the beginning
             for number, line in enumerate(file, 1):
                 if line.strip():
-                    yield _read_line(line, f"{path}:{number}")
+                    try:
+                        yield read_line(line)
+                    except UserError as error:
+                        raise UserError(f"{path}:{number}: {error.problem}", error.remedy) from None
     except OSError as error:
         raise UserError(f"Cannot read the conversations in {path}: {error.strerror}.", "Check the path.") from None
     except UnicodeDecodeError:
         raise UserError(f"{path} is not UTF-8 text.", "Save it as UTF-8.") from None
 
 
-def _read_line(line: str, where: str) -> list[Message]:
+def read_line(line: str) -> list[Message]:
+    """The messages of one line of such a file. Raises UserError where it is no conversation."""
     try:
         read = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise UserError(
-            f"{where}: not valid JSON ({error}).", f"Each line is one conversation. {CONVERSATION}"
-        ) from None
+        raise UserError(f"Not valid JSON ({error}).", f"Each line is one conversation. {CONVERSATION}") from None
     messages: Any = read.get("messages") if isinstance(read, dict) else read
-    try:
-        check_messages(messages)
-    except UserError as error:
-        raise UserError(f"{where}: {error.problem}", error.remedy) from None
+    check_messages(messages)
     return messages
 
 

@@ -1,10 +1,11 @@
 """Losses while training, over fixed tokens: the same whatever the batch size and the number of ranks."""
 
-import numpy as np
+from collections.abc import Callable, Sequence
+
 import torch
 
-from inkling.data.batches import BatchPlan, eval_windows, to_device
-from inkling.data.mixture import Mixture
+from inkling.data.batches import BatchPlan, to_device
+from inkling.data.mixture import Mixture, Rows
 from inkling.model.gpt import GPT
 from inkling.runtime import Runtime
 from inkling.train.parallel import sum_over_ranks
@@ -27,8 +28,10 @@ def estimate_loss(
     """
     model.eval()
     losses = {
-        part.name: validation_loss(model, part.val, plan.block_size, eval_tokens, plan.batch_size, runtime)
-        for part in data.parts
+        part.name: validation_loss(
+            model, data.eval_batches(source, plan.block_size, eval_tokens, plan.batch_size), runtime
+        )
+        for source, part in enumerate(data.parts)
     }
     val_loss = sum(weight * loss for weight, loss in zip(data.weights, losses.values(), strict=True))
     nats, count = 0.0, 0.0
@@ -41,19 +44,11 @@ def estimate_loss(
     return found | {f"val_loss/{name}": loss for name, loss in losses.items() if len(losses) > 1}
 
 
-def validation_loss(
-    model: GPT, tokens: np.ndarray, block_size: int, eval_tokens: int, rows: int, runtime: Runtime
-) -> float:
-    """Mean nats over non-overlapping windows of the first `eval_tokens` tokens, weighted by tokens."""
-    windows = eval_windows(tokens, block_size, eval_tokens)
-    whole = [start for start, length in windows if length == block_size]
-    groups = [whole[i : i + rows] for i in range(0, len(whole), rows)]
-    jobs = [(group, block_size) for group in groups]
-    jobs += [([start], length) for start, length in windows if length < block_size]
+def validation_loss(model: GPT, batches: Sequence[Callable[[], Rows]], runtime: Runtime) -> float:
+    """Mean nats over all batches, weighted by tokens. Each rank takes its share."""
     nats, count = 0.0, 0.0
-    for starts, length in jobs[runtime.rank :: runtime.world_size]:
-        both = torch.from_numpy(np.stack([tokens[s : s + length + 1] for s in starts]).astype(np.int64))
-        job_nats, job_count = batch_nats(model, (both[:, :-1], both[:, 1:]), runtime)
+    for make_batch in batches[runtime.rank :: runtime.world_size]:
+        job_nats, job_count = batch_nats(model, make_batch(), runtime)
         nats, count = nats + job_nats, count + job_count
     nats, count = sum_over_ranks([nats, count], runtime)
     return nats / max(1.0, count)

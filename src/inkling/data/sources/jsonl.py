@@ -1,5 +1,8 @@
 """JSON lines: a document on each line, under "text" or another key. Blank lines are passed over.
 
+Lines of conversations (text/messages.py) hold `{"messages": [...]}`, or the bare list; as documents they are the list
+in JSON again.
+
 Each slice of a file yields the lines that begin in it, so that several processes can share a file.
 """
 
@@ -12,14 +15,20 @@ from pathlib import Path
 from inkling.data.sources import opening
 from inkling.data.sources.textfile import bad_byte
 from inkling.errors import UserError
+from inkling.text.conversation import read_line
 
 LONGEST = 64 << 20  # bytes of a line that are read; what is beyond is left out, and that is said
 
 
-def documents(path: Path, start: int, stop: int | None, key: str, note: Callable[[str], None]) -> Iterator[str]:
+def documents(
+    path: Path, start: int, stop: int | None, key: str, note: Callable[[str], None], conversations: bool = False
+) -> Iterator[str]:
     """The texts of the lines that begin in bytes `start` to `stop` of a file. `note` takes what should be said."""
     for offset, line in _lines(path, start, stop):
-        if len(line) > LONGEST:
+        if conversations:
+            if line.strip():
+                yield _conversation(line, path, offset)
+        elif len(line) > LONGEST:
             text = _beginning(line[:LONGEST], path, offset, key)
             note(f"{_place(path, offset)} is longer than {LONGEST >> 20} MB: its text is cut there")
             yield text
@@ -69,6 +78,31 @@ def _text(line: bytes, path: Path, offset: int, key: str) -> str:
         has = f" It has: {keys}." if keys else ""
         raise UserError(f'{_place(path, offset)} has no "{key}" that is a text.{has}', _wanted(key))
     return _checked(record[key], path, offset, key)
+
+
+def _conversation(line: bytes, path: Path, offset: int) -> str:
+    if len(line) > LONGEST:
+        raise UserError(f"{_place(path, offset)} is longer than {LONGEST >> 20} MB.", "Leave this conversation out.")
+    try:
+        messages = read_line(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise bad_byte(path, offset + error.start, error) from None
+    except UserError as error:
+        raise UserError(f"{_place(path, offset)}: {error.problem}", error.remedy) from None
+    return json.dumps(messages, ensure_ascii=False)
+
+
+def holds_conversations(path: Path) -> bool:
+    """Whether the first line of a file is a conversation, or means to be one."""
+    for _, line in _lines(path, 0, None):
+        if line.strip():
+            try:
+                record = json.loads(line[:LONGEST].decode("utf-8"))
+            except (ValueError, RecursionError):
+                return False
+            messages = record.get("messages") if isinstance(record, dict) else record
+            return isinstance(messages, list) and all(isinstance(message, dict) for message in messages)
+    return False
 
 
 def _beginning(line: bytes, path: Path, offset: int, key: str) -> str:
