@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 # Before torch is loaded: threads that wait for each other by turning in circles take the cores from other processes,
-# and from other tests. A training of 60 small steps took 35 seconds beside two more processes, and takes 3 like this.
+# and from other tests. On two busy cores 40 small steps of two threads took more than 100 seconds so, and 45 like this.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
