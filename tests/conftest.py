@@ -1,17 +1,26 @@
 """Fixtures that several test files share: a small data set, and the command as a person runs it."""
 
 import os
-import subprocess
+import shutil
 import sys
 from pathlib import Path
 
+# Before torch is loaded: threads that wait for each other by turning in circles take the cores from other processes,
+# and from other tests. On two busy cores 40 small steps of two threads took more than 100 seconds so, and 45 like this.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import pytest
+from hypothesis import HealthCheck, settings
 
 from inkling import cli
 from inkling.stages import prepare
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
+
+# No limit of time: what is quick alone is slow on a machine that does something else as well.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 TEXT = "".join(
     f"{i}. The {a} {b} saw {i * 7 % 31} {c} near the river, and said: how {d} it is!\n"
@@ -35,6 +44,7 @@ TINY = {
     "max_iters": 12,
     "eval_interval": 5,
     "eval_iters": 2,
+    "eval_tokens": 200,  # twelve windows and a half; all of the text would take longer than the training
     "log_interval": 1,
     "device": "cpu",
     "dtype": "float32",
@@ -48,14 +58,24 @@ def flags(settings: dict) -> list[str]:
     return [f"--{key}={value}" for key, value in settings.items()]
 
 
-@pytest.fixture
-def tiny(tmp_path, monkeypatch):
-    """A folder with a byte-level data set `tiny` and a recipe tiny.toml; the current folder."""
-    monkeypatch.chdir(tmp_path)
-    Path("text.txt").write_text(TEXT, encoding="utf-8")
-    prepare.main("tiny", prepare.PrepareSettings(input="text.txt", tokenizer="byte"))
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory):
+    """A folder with what `tiny` needs, made once. Not to be written to."""
+    folder = tmp_path_factory.mktemp("prepared")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        Path("text.txt").write_text(TEXT, encoding="utf-8")
+        prepare.main("tiny", prepare.PrepareSettings(input="text.txt", tokenizer="byte"))
     lines = [f"{key} = {str(value).lower() if isinstance(value, bool) else repr(value)}" for key, value in TINY.items()]
-    Path("tiny.toml").write_text("\n".join(['dataset = "tiny"', *lines]).replace("'", '"'), encoding="utf-8")
+    (folder / "tiny.toml").write_text("\n".join(['dataset = "tiny"', *lines]).replace("'", '"'), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def tiny(prepared, tmp_path, monkeypatch):
+    """A folder with a byte-level data set `tiny` and a recipe tiny.toml; the current folder."""
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
@@ -79,11 +99,6 @@ def inkling(capfd):
 def command(*words: str) -> list[str]:
     """The same command for a process of its own."""
     return [sys.executable, "-m", "inkling", *words]
-
-
-def run_process(*words: str, **options) -> subprocess.CompletedProcess:
-    """Run a command to its end in a process of its own."""
-    return subprocess.run(command(*words), capture_output=True, text=True, encoding="utf-8", timeout=300, **options)
 
 
 def clean_environment(**extra: str) -> dict[str, str]:

@@ -10,7 +10,6 @@ from inkling.data import sharded
 from inkling.data.batches import get_batch
 from inkling.data.sharded import ShardedArray, open_array
 from inkling.errors import UserError
-from inkling.stages.data import LookSettings, main
 from inkling.stages.prepare import PrepareSettings
 from inkling.stages.prepare import main as prepare
 
@@ -44,7 +43,7 @@ def test_show_prints_figures_and_tokens(dataset, inkling, monkeypatch):
     assert f"val document {dataset.meta.val.documents - 1}" in out
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", "200")
-    main("show", "mine", LookSettings())
+    assert "\033[30;48;5;153m" in inkling("data", "show", "mine")[1], "in colour on a terminal"
 
 
 def test_what_it_is_not_asked_well(dataset, inkling):

@@ -59,7 +59,8 @@ def test_what_is_given_stands_and_the_rest_follows_from_it():
 
 def test_from_the_command_line_with_its_reasons(tiny, inkling):
     Path("dial.toml").write_text(
-        'dataset = "tiny"\npreset = "nanochat"\noptimizer = "muon"\nblock_size = 16\nbatch_size = 4\nmax_iters = 2\n',
+        'dataset = "tiny"\npreset = "nanochat"\noptimizer = "muon"\nblock_size = 16\nbatch_size = 4\nmax_iters = 2\n'
+        "threads = 1\n",
         encoding="utf-8",
     )
     words = ["dial.toml", "--depth=1", "--n_embd=32", "--tokens_per_step=64", "--eval_interval=9"]

@@ -253,7 +253,7 @@ def test_the_oldest_turns_are_forgotten_whole_and_the_system_text_is_kept():
     assert dialogue.forgotten == 6
     assert len(dialogue.messages) == 19, "the history is whole"
     dialogue.clear()
-    assert dialogue.messages == [] or dialogue.messages == [system("Hm.")]
+    assert dialogue.messages == [system("Hm.")]
     assert [event for event in dialogue.events("x") if isinstance(event, Forgotten)] == []
 
 
@@ -273,13 +273,15 @@ def test_a_message_longer_than_the_context():
         dialogue.say(longest + "x")
 
 
-def test_a_thousand_turns_are_soon_fitted():
+def test_a_thousand_turns_are_soon_fitted(monkeypatch):
+    """By halving: not a thousand prompts are rendered to find the first that fits."""
+    made = []
+    monkeypatch.setattr("inkling.infer.dialogue.prompt", lambda *of: made.append(of) or prompt(*of))
     dialogue = make({}, block_size=128)
     dialogue.restore([user("hello"), says("you")] * 1000)
-    start = time.process_time()
     assert "".join(dialogue.say("hi")) == "?"
     assert dialogue.forgotten > 990
-    assert time.process_time() - start < 2
+    assert len(made) < 15
 
 
 # --- history ---------------------------------------------------------------------------------------------

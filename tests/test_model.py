@@ -113,7 +113,7 @@ def assert_same_as_reference(model, reference, ids, cuts=(1, 2, 9)):
         torch.testing.assert_close(cached_logits(model, ids, cuts), expected.logits, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("size", ["tiny", "124M"])
+@pytest.mark.parametrize("size", ["tiny", pytest.param("124M", marks=pytest.mark.slow)])
 def test_equals_gpt2_of_transformers(size):
     shape = {"block_size": 1024, "vocab_size": 50257, "n_layer": 12, "n_head": 12, "n_embd": 768}
     config = of_preset("gpt2", **(shape if size == "124M" else {}))

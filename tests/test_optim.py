@@ -52,7 +52,7 @@ def test_muon_stacked_equals_textbook():
 def test_muon_splits_fused_matrices():
     fused = [torch.nn.Parameter(torch.randn(24, 16, generator=torch.Generator().manual_seed(0)))]
     apart = [torch.nn.Parameter(part.detach().clone()) for part in fused[0].split((16, 4, 4))]
-    gradient = torch.randn(24, 16)
+    gradient = torch.randn(24, 16, generator=torch.Generator().manual_seed(1))
     fused[0].grad = gradient
     for parameter, part in zip(apart, gradient.split((16, 4, 4)), strict=True):
         parameter.grad = part

@@ -4,7 +4,6 @@ import json
 import math
 import operator
 import re
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -539,11 +538,10 @@ def test_expressions_without_end_are_refused(tmp_path, expression):
 
 
 def test_nothing_is_run(tmp_path, monkeypatch):
+    """9**9**9 alone would take longer than the suite may."""
     monkeypatch.chdir(tmp_path)
     source = "import antigravity_of_mine\nwandb_run_name = open('made', 'w').name\nwandb_project = str(9**9**9)\n"
-    began = time.monotonic()
     assert "wandb_run_name" not in read(tmp_path, source)
-    assert time.monotonic() - began < 1
     assert not Path("made").exists()
 
 

@@ -3,13 +3,13 @@
 import math
 import sys
 import threading
-import time
 import warnings
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from inkling.infer import tools
 from inkling.infer.tools import MAX_CHARACTERS, ToolError, calculate
 
 
@@ -155,22 +155,28 @@ def test_large_exponents_that_are_small_numbers():
         calculate("2**333")
 
 
-def quick(expression):
-    """The answer or None; fails when it took 50 ms, printed a warning, or raised anything but ToolError."""
-    best = math.inf
-    for _ in range(3):  # the machine may be busy with something else: once in time is enough
-        start = time.process_time()
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            try:
-                answer = calculate(expression)
-            except ToolError:
-                answer = None
-        best = min(best, time.process_time() - start)
-        if best < 0.05:
-            break
-    assert best < 0.05
-    assert answer is None or (len(answer) <= 110 and float(answer) is not None)
+@pytest.fixture(scope="module", autouse=True)
+def every_number_is_small():
+    """No number is ever computed that is much larger than an answer may be: so no sum can take long."""
+
+    def bounded(number, real=tools._bounded):
+        assert not isinstance(number, int) or number.bit_length() <= 2 * tools.MAX_BITS
+        return real(number)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tools, "_bounded", bounded)
+        yield
+
+
+def soon(expression):
+    """The answer or None; fails when it printed a warning, or raised anything but ToolError."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            answer = calculate(expression)
+        except ToolError:
+            return None
+    assert len(answer) <= 110 and math.isfinite(float(answer))
     return answer
 
 
@@ -210,7 +216,7 @@ BRICKS += [
 @example('""' * 250)
 @example("1/" * 249 + "3")
 def test_any_text_in_time(text):
-    quick(text)
+    soon(text)
 
 
 numbers = st.one_of(
@@ -231,7 +237,7 @@ trees = st.recursive(
 @settings(max_examples=300, deadline=None)
 @given(trees)
 def test_any_tree_in_time(expression):
-    quick(expression)
+    soon(expression)
 
 
 whole = st.recursive(
@@ -250,7 +256,7 @@ def test_whole_numbers_as_python_computes_them(expression):
         expected = str(eval(expression))
     except ZeroDivisionError:
         expected = None
-    assert quick(expression) == expected
+    assert soon(expression) == expected
 
 
 @settings(max_examples=100, deadline=None)
@@ -264,7 +270,7 @@ def test_letters_are_counted_as_python_counts_them(text, part):
 
 def test_a_deep_stack_is_no_excuse():
     def deep(levels):
-        return quick("(" * 60 + "1" + ")" * 60) if levels == 0 else deep(levels - 1)
+        return soon("(" * 60 + "1" + ")" * 60) if levels == 0 else deep(levels - 1)
 
     assert deep(sys.getrecursionlimit() - 400) == "1"
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -47,19 +46,18 @@ def crash_at(monkeypatch, step: int) -> None:
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("accumulation", [1, 4])
-@pytest.mark.parametrize("crash", [3, 5, 8, 11])
-def test_resume_is_exact(tiny, inkling, monkeypatch, optimizer, accumulation, crash):
+def test_resume_is_exact(tiny, inkling, monkeypatch, optimizer, accumulation):
     extra = flags({"optimizer": optimizer, "gradient_accumulation_steps": accumulation})
     assert inkling("train", "tiny.toml", "--out_dir=runs/whole", *extra)[0] == 0
-    with monkeypatch.context() as patch, pytest.raises(ArithmeticError):
-        crash_at(patch, crash)
-        inkling("train", "tiny.toml", "--out_dir=runs/cut", *extra)
-    status, out, _ = inkling("train", "--out_dir=runs/cut", "--resume")
-    assert status == 0
-    expected = {3: "no checkpoint yet", 5: "at step 5", 8: "at step 5", 11: "at step 10"}[crash]
-    assert expected in out
-    assert final_hashes("runs/cut") == final_hashes("runs/whole")
-    assert curve("runs/cut") == curve("runs/whole")
+    for crash, says in {3: "no checkpoint yet", 5: "at step 5", 8: "at step 5", 11: "at step 10"}.items():
+        cut = f"--out_dir=runs/cut{crash}"
+        with monkeypatch.context() as patch, pytest.raises(ArithmeticError):
+            crash_at(patch, crash)
+            inkling("train", "tiny.toml", cut, *extra)
+        status, out, _ = inkling("train", cut, "--resume")
+        assert status == 0 and says in out
+        assert final_hashes(f"runs/cut{crash}") == final_hashes("runs/whole"), crash
+        assert curve(f"runs/cut{crash}") == curve("runs/whole"), crash
 
 
 def start_process(*words: str) -> subprocess.Popen:
@@ -81,21 +79,50 @@ def rows(run: str) -> int:
     return file.read_text(encoding="utf-8").count("\n") if file.exists() else 0
 
 
+# A training that ends itself by SIGKILL: from outside, the signal comes too late where the machine is busy.
+KILLED_ANYWHERE = """
+import os, random, signal, sys, threading, time
+from inkling import cli
+from inkling.train import loop
+
+def update(learner, *rest, real=loop.update):
+    if learner.step == 5:
+        threading.Timer(random.uniform(0, 0.3), os.kill, (os.getpid(), signal.SIGKILL)).start()
+    if learner.step == 55:
+        time.sleep(600)
+    return real(learner, *rest)
+
+loop.update = update
+cli.run(sys.argv[1:])
+"""
+KILLED_WHILE_SAVING = """
+import os, signal, sys
+from inkling import cli
+from inkling.train import checkpoint
+
+def save_file(tensors, path, real=checkpoint.save_file):
+    real(tensors, path)
+    if path.parent.name == ".step-000020":
+        path.write_bytes(path.read_bytes()[:-100])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+checkpoint.save_file = save_file
+cli.run(sys.argv[1:])
+"""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is a POSIX matter")
-@pytest.mark.parametrize(("moment", "accumulation"), [("anywhere", 4), ("while saving", 1)])
-def test_resume_after_kill_9(tiny, inkling, moment, accumulation):
+@pytest.mark.parametrize(
+    ("code", "accumulation"), [(KILLED_ANYWHERE, 4), (KILLED_WHILE_SAVING, 1)], ids=["anywhere", "while saving"]
+)
+def test_resume_after_kill_9(tiny, inkling, code, accumulation):
     longer = flags({"max_iters": 60, "eval_interval": 2, "n_embd": 64, "eval_tokens": 64})
     longer.append(f"--gradient_accumulation_steps={accumulation}")
     assert inkling("train", "tiny.toml", "--out_dir=runs/whole", *longer)[0] == 0
-    process = start_process("train", "tiny.toml", "--out_dir=runs/cut", *longer)
-    after = random.Random(time.time_ns()).randint(5, 45)
-    wait_for(lambda: rows("runs/cut") >= after, process)
-    if moment == "while saving":
-        folder = Path("runs/cut/checkpoints")
-        wait_for(lambda: any(p.name.startswith(".step") for p in folder.iterdir()), process)
-    process.kill()
-    process.wait()
-    assert rows("runs/cut") < 60, "the kill came too late to test anything"
+    killed = [sys.executable, "-c", code, "train", "tiny.toml", "--out_dir=runs/cut", *longer]
+    assert subprocess.run(killed, stdout=subprocess.DEVNULL, env=clean_environment()).returncode == -signal.SIGKILL
+    after = len(read_metrics(Path("runs/cut/metrics.jsonl")))
+    assert 4 <= after < 60
     status, _, err = inkling("train", "--out_dir=runs/cut", "--resume")
     assert status == 0, err
     assert final_hashes("runs/cut") == final_hashes("runs/whole"), f"killed after {after} rows"
@@ -125,7 +152,7 @@ def test_signals_save_and_say_how_to_resume(tiny, inkling, number, status):
     process = start_process("train", "tiny.toml", "--out_dir=runs/cut", *longer)
     wait_for(lambda: rows("runs/cut") >= 3, process)
     process.send_signal(number)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=300)
     assert process.returncode == status
     assert "inkling train --out_dir=runs/cut --resume" in out and "Traceback" not in out
     saved = read_index(Path("runs/cut"))["last"]
@@ -144,17 +171,20 @@ def train_losses(inkling, name: str, **changes) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "optimizer", "bound"),
-    [("float64", "adamw", 1e-9), ("float64", "muon", 1e-9), ("float32", "adamw", 1e-5), ("float32", "muon", 5e-3)],
+    ("dtype", "optimizer", "bound", "splits"),
+    [
+        ("float64", "adamw", 1e-9, 8),
+        ("float64", "muon", 1e-9, 2),
+        ("float32", "adamw", 1e-5, 2),
+        ("float32", "muon", 5e-3, 8),
+    ],
 )
-def test_accumulation_splits_agree(tiny, inkling, dtype, optimizer, bound):
+def test_accumulation_splits_agree(tiny, inkling, dtype, optimizer, bound, splits):
     same = {"dtype": dtype, "optimizer": optimizer}
-    one = train_losses(inkling, "8x1", batch_size=8, gradient_accumulation_steps=1, **same)
-    two = train_losses(inkling, "4x2", batch_size=4, gradient_accumulation_steps=2, **same)
-    eight = train_losses(inkling, "1x8", batch_size=1, gradient_accumulation_steps=8, **same)
+    one = train_losses(inkling, "one", batch_size=8, gradient_accumulation_steps=1, **same)
+    many = train_losses(inkling, "many", batch_size=8 // splits, gradient_accumulation_steps=splits, **same)
     assert len(one) == 50
-    for other in (two, eight):
-        assert max(abs(a - b) for a, b in zip(one, other, strict=True)) <= bound
+    assert max(abs(a - b) for a, b in zip(one, many, strict=True)) <= bound
 
 
 def torchrun(*words: str) -> subprocess.CompletedProcess:
@@ -169,7 +199,7 @@ def torchrun(*words: str) -> subprocess.CompletedProcess:
     ("dtype", "optimizer", "bound"),
     [
         ("float64", "adamw", 1e-9),
-        ("float32", "adamw", 1e-5),
+        pytest.param("float32", "adamw", 1e-5, marks=pytest.mark.slow),
         pytest.param("float64", "muon", 1e-9, marks=pytest.mark.slow),
         pytest.param("float32", "muon", 5e-3, marks=pytest.mark.slow),
     ],
@@ -191,15 +221,16 @@ def test_two_processes_equal_one(tiny, inkling, dtype, optimizer, bound):
     assert status == 0, err
 
 
-def test_two_processes_cannot_share_an_odd_number(tiny):
-    done = torchrun("train", "tiny.toml", "--gradient_accumulation_steps=3")
-    assert done.returncode != 0 and "Make gradient_accumulation_steps a multiple of 2" in done.stderr
+def test_two_processes_cannot_share_an_odd_number(tiny, inkling, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    status, _, err = inkling("train", "tiny.toml", "--gradient_accumulation_steps=3")
+    assert status != 0 and "Make gradient_accumulation_steps a multiple of 2" in err
 
 
 def test_validation_loss_does_not_depend_on_the_batch_size(tiny, inkling):
     found = []
     for batch in (1, 3, 8):
-        words = flags({"batch_size": batch, "max_iters": 3, "eval_only": True, "dtype": "float64"})
+        words = flags({"batch_size": batch, "eval_tokens": 10**6, "eval_only": True, "dtype": "float64"})
         status, out, _ = inkling("train", "tiny.toml", *words)
         assert status == 0
         found.append(out.split("val loss ")[1])
@@ -325,7 +356,8 @@ def test_the_nanogpt_line(tmp_path, monkeypatch, inkling):
     assert inkling("prepare", "shakespeare_char", f"--input={SHARED / 'tinyshakespeare.txt'}")[0] == 0
     line = (
         "--device=cpu --compile=False --eval_iters=20 --log_interval=1 --block_size=64 --batch_size=12 --n_layer=4 "
-        "--n_head=4 --n_embd=128 --max_iters=60 --lr_decay_iters=2000 --dropout=0.0"
+        "--n_head=4 --n_embd=128 --max_iters=60 --lr_decay_iters=2000 --dropout=0.0 "
+        "--threads=1 --eval_tokens=20000"
     )
     status, out, err = inkling("train", "train_shakespeare_char", *line.split())
     assert status == 0, err
