@@ -102,10 +102,15 @@ class GPT(nn.Module):
         x = self.hidden(ids, documents=documents)
         if targets is None:
             return self.head(x)
-        logits = self.head(x).flatten(0, 1)  # (B·T, V)
+        x, targets = x.flatten(0, 1), targets.flatten()  # (B·T, C), (B·T,)
+        if x.device.type == "cpu" and not torch.compiler.is_compiling():
+            # In a conversation half of the places have no target: no logits for them. (A GPU would have to wait for
+            # the number of places, and compiled code for each number anew.)
+            places = (targets != IGNORE).nonzero().squeeze(1)
+            x, targets = x.index_select(0, places), targets[places]  # (targets, C), (targets,)
+        logits = self.head(x)  # (B·T or targets, V)
         if logits.dtype != torch.float64:
             logits = logits.float()  # a sum of exponentials needs more than bfloat16's 8 bits
-        targets = targets.flatten()  # (B·T,)
         nats = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="sum")
         return nats, (targets != IGNORE).sum()
 
