@@ -5,7 +5,6 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,6 +13,7 @@ from inkling.data.sources import jsonl, local, parquet
 from inkling.data.sources.textfile import TextFile
 from inkling.errors import UserError
 from inkling.settings import Layer, build
+from inkling.stages.bar import show_bar
 from inkling.stages.tables import show_table
 from inkling.text.bpe import ALPHABET
 from inkling.text.cut import cut_safely
@@ -85,11 +85,11 @@ def main(name: str, settings: TokenizerSettings) -> Tokenizer:
     began = time.monotonic()
     text = _Shared(_texts(files, settings.column), settings.max_bytes)
     whole = min(settings.max_bytes, sum(path.stat().st_size for path in files))
-    with _bar("reading", whole) as advance:
+    with show_bar("reading", whole) as advance:
         counts = count_fast.count_chunks(text, settings.pattern, advance)
     if not counts:
         raise UserError("There is no text in the input: it is empty.", "Give --input some text.")
-    with _bar("merging", n_merges) as advance:
+    with show_bar("merging", n_merges) as advance:
         merges = bpe_fast.learn_merges(counts, n_merges, advance)
     reached = len(ALPHABET) + len(merges) + len(CHAT_TOKENS)
     if len(merges) < n_merges:
@@ -177,28 +177,6 @@ def _texts(files: list[Path], column: str) -> Iterator[str]:
 
 def _note(text: str) -> None:
     print(f"note: {text}", file=sys.stderr)
-
-
-@contextmanager
-def _bar(doing: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on the terminal, for work that takes more than two seconds. It takes how much was done since last time."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(file=sys.stderr)
-    bar = Progress(console=console, transient=True, disable=not console.is_terminal)
-    task = bar.add_task(doing, total=total)
-    began = time.monotonic()
-
-    def advance(done: int) -> None:
-        bar.advance(task, done)
-        if not bar.live.is_started and time.monotonic() - began > 2:
-            bar.start()
-
-    try:
-        yield advance
-    finally:
-        bar.stop()
 
 
 # --- eval ------------------------------------------------------------------------------------------------
