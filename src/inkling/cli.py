@@ -14,6 +14,7 @@ VERBS = {
     "train": "train a model, or go on training one",
     "sample": "let a trained model write",
     "chat": "talk with a model that was taught to",
+    "evaluate": "ask a model questions, and count the right answers",
     "plot": "draw the loss curves of one run or several",
     "bench": "how fast a model trains and writes on this machine",
     "size": "what a model costs, before it is built: parameters, FLOPs, memory",
