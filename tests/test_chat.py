@@ -271,9 +271,8 @@ def test_ctrl_c_ends_a_pipe(monkeypatch):
 # --- the verb -------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def runs(tiny, inkling):
-    """A run with marks, `talker`, and one without, `writer`, both of one step."""
+def make_talker(inkling):
+    """The run `talker`, of one step, whose tokenizer has marks."""
     described = json.loads(TOKENIZER.to_json())
     described["model"]["vocab"]["th"] = 265
     described["model"]["merges"] = [["t", "h"]]
@@ -282,7 +281,13 @@ def runs(tiny, inkling):
         writer.val.add(["Some words for validation. " * 20])
     step = flags({"max_iters": 1, "block_size": 64})
     assert inkling("train", "tiny.toml", "--dataset=talk", "--out_dir=runs/talker", *step)[0] == 0
-    assert inkling("train", "tiny.toml", "--out_dir=runs/writer", *step)[0] == 0
+
+
+@pytest.fixture
+def runs(tiny, inkling):
+    """A run with marks, `talker`, and one without, `writer`, both of one step."""
+    make_talker(inkling)
+    assert inkling("train", "tiny.toml", "--out_dir=runs/writer", *flags({"max_iters": 1, "block_size": 64}))[0] == 0
     return tiny
 
 

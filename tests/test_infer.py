@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from inkling.errors import UserError
 from inkling.infer.cache import KVCache
-from inkling.infer.engine import Engine, Request, generate, sample_seed
+from inkling.infer.engine import Engine, Request, _alike, generate, sample_seed
 from inkling.infer.sampling import (
     SamplingSettings,
     check_sampling,
@@ -181,6 +181,31 @@ def test_a_prompt_is_computed_once_for_many_samples():
     prompt = random_prompt(20)
     Engine(model).generate([Request(prompt, 2, PLAIN, seed=i) for i in range(5)])
     assert read == [(1, 19), (5, 1), (5, 1)]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("max_rows", [7, 64])
+def test_prompts_of_many_lengths_are_read_together(variant, max_rows):
+    model = make_model(variant)
+    prompts = [random_prompt(1 + (7 * i) % 40, seed=i) for i in range(24)]
+    requests = [Request(prompt, 3 + i % 5, GREEDY) for i, prompt in enumerate(prompts)]
+    read = []
+    hidden = model.hidden
+    model.hidden = lambda ids, cache=None: read.append(tuple(ids.shape)) or hidden(ids, cache)
+    results = Engine(model, max_rows=max_rows).generate(requests)
+    assert any(rows > 1 and length > 1 for rows, length in read), "several prompts in one pass"
+    model.hidden = hidden
+    for request, new in zip(requests, results, strict=True):
+        assert new == Engine(model).generate([request])[0]
+        assert new == model.generate(request.ids, request.max_new_tokens, temperature=0)
+
+
+def test_groups_that_are_read_together_are_alike_and_not_too_large():
+    texts = [(0,) * length for length in [1, 1, 2, 9, 10, 12, 13, 30, *[1000] * 5]]
+    groups = list(_alike(texts))
+    assert [len(text) for group in groups for text in group] == sorted(map(len, texts))
+    assert [len(group) for group in groups] == [2, 1, 3, 1, 1, 2, 2, 1]
+    assert list(_alike([])) == []
 
 
 def test_samples_of_one_prompt_differ_from_the_first_token_on():

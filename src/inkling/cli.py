@@ -15,6 +15,7 @@ VERBS = {
     "sft": "teach a trained model to talk",
     "sample": "let a trained model write",
     "chat": "talk with a model that was taught to",
+    "evaluate": "ask a model questions, and count the right answers",
     "speedrun": "all of it: facts → text → model → conversation → exam, on a CPU in minutes",
     "plot": "draw the loss curves of one run or several",
     "bench": "how fast a model trains and writes on this machine",

@@ -21,7 +21,11 @@ def load(where: str | Path, device: str = "cpu", dtype: str | torch.dtype = "flo
     that of the weights and the forward pass.
     Raises UserError when there is no such run, no usable checkpoint, or no tokenizer.
     """
-    weights = find_weights(where)
+    return load_weights(find_weights(where), device, dtype)
+
+
+def load_weights(weights: Weights, device: str = "cpu", dtype: str | torch.dtype = "float32") -> tuple[GPT, Tokenizer]:
+    """The same, of what `find_weights` has found."""
     kind: torch.dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
     model = GPT(weights.config)
     fill_model(model, weights.tensors(), str(weights.path))

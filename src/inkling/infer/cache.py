@@ -50,11 +50,15 @@ class KVCache:
         """Forget what `row` has read."""
         self.lengths[row] = 0
 
-    def copy(self, source: int, target: int) -> None:
-        """Let row `target` have read what row `source` has: a prompt is computed once for many samples."""
-        length = self.lengths[source]
-        self.k[:, target, :, :length] = self.k[:, source, :, :length]
-        self.v[:, target, :, :length] = self.v[:, source, :, :length]
+    def copy(self, source: int, target: int, origin: "KVCache | None" = None) -> None:
+        """Let row `target` have read what row `source` has, of this cache or of another.
+
+        So a prompt is computed once for many samples.
+        """
+        origin = origin or self
+        length = origin.lengths[source]
+        self.k[:, target, :, :length] = origin.k[:, source, :, :length]
+        self.v[:, target, :, :length] = origin.v[:, source, :, :length]
         self.lengths[target] = length
 
     # --- what the model asks -----------------------------------------------------------------------------

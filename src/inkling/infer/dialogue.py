@@ -1,9 +1,5 @@
-"""A dialogue: a question in, the words of the answer out, and a history that fits the context.
+"""A dialogue: a question in, the words of the answer out, and a history that fits the context."""
 
-A turn is a question with all that follows it until the next.
-"""
-
-from bisect import bisect_left
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -11,11 +7,12 @@ from pathlib import Path
 from inkling.errors import UserError
 from inkling.infer.answer import CALCULATOR, Answer, Cut, Event, Forgotten
 from inkling.infer.engine import Engine, Request
+from inkling.infer.fit import fit_prompt, in_turns
 from inkling.infer.sampling import SamplingSettings
 from inkling.infer.tools import Tool
 from inkling.keyed import seed_for
 from inkling.model.gpt import GPT
-from inkling.text.conversation import append_conversation, chat_marks, prompt, read_conversations
+from inkling.text.conversation import append_conversation, chat_marks, read_conversations
 from inkling.text.messages import TOOL_ARGUMENTS, Message, check_messages
 from inkling.text.tokenizer import Tokenizer
 
@@ -69,13 +66,14 @@ class Dialogue:
         if not question:
             raise UserError("The question is empty.", "Write something.")
         turn: list[Message] = [{"role": "user", "content": question}]
-        forgotten, ids = self._fit(turn)
+        context = self.model.config.block_size
+        forgotten, ids = fit_prompt([*self.messages, *turn], self.tokenizer, context, self.max_new_tokens)
         self._asked += 1
         calls_before = sum(message["role"] == "tool" for message in self.messages)
         answer = Answer(self.tokenizer, self.stop, self.tools, first_call=calls_before)
         request = Request(
             ids,
-            min(self.max_new_tokens, self.model.config.block_size - len(ids)),
+            min(self.max_new_tokens, context - len(ids)),
             self.sampling,
             seed_for("answer", self.seed, self._asked),  # the same question asked again gets another answer
             lambda new: answer.then,
@@ -102,28 +100,6 @@ class Dialogue:
             if is_whole or answer.has_spoken:
                 self._turns.append([*turn, *answer.messages])
 
-    def _fit(self, turn: list[Message]) -> tuple[int, list[int]]:
-        """(oldest turns to leave out, the prompt): whole turns only, as few as make room for an answer."""
-        turns = [*self._turns, turn]
-        context = self.model.config.block_size
-        room_for_answer = min(self.max_new_tokens, max(1, context // 4))
-
-        def prompt_from(first: int) -> list[int]:
-            return prompt(self._with_system(turns[first:]), self.tokenizer)
-
-        def fits(first: int) -> bool:
-            return len(prompt_from(first)) + room_for_answer <= context
-
-        first = bisect_left(range(len(turns)), True, key=fits)
-        if first == len(turns):
-            raise UserError(
-                f"This message is too long: {len(prompt_from(first - 1))} tokens"
-                f"{' with the system text' if self.system else ''}. The model sees {context} tokens at once, and the "
-                f"answer needs {room_for_answer} of them.",
-                f"Shorten it{', or the system text' if self.system else ''}.",
-            )
-        return first, prompt_from(first)
-
     # --- history -----------------------------------------------------------------------------------------
 
     @property
@@ -145,12 +121,8 @@ class Dialogue:
         if messages[-1]["role"] != "assistant":
             raise UserError("The conversation ends without an answer.", "Its last message must be the assistant's.")
         self.clear()
-        self.system = messages[0]["content"] if messages[0]["role"] == "system" else ""
-        for message in messages:
-            if message["role"] == "user":
-                self._turns.append([])
-            if message["role"] != "system":
-                self._turns[-1].append(message)
+        system, self._turns = in_turns(messages)
+        self.system = system[0]["content"] if system else ""
 
     def save(self, path: str | Path) -> None:
         """Append the history to a JSONL file, as one line."""

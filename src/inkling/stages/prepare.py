@@ -16,7 +16,7 @@ from inkling.data.workers import usable_cores
 from inkling.errors import UserError
 from inkling.files import free_space
 from inkling.settings import Layer, build
-from inkling.stages.bars import bar
+from inkling.stages.bar import show_bar
 from inkling.stages.texts import PrepareSettings as PrepareSettings
 from inkling.stages.texts import Source, source_for
 from inkling.text.conversation import chat_marks
@@ -104,7 +104,7 @@ def _prepare(source: Source, settings: PrepareSettings, workplace: Workplace) ->
         assert journal.begun is not None
         units = units_of(text, journal.begun)
         _announce(units, journal, text, tokenizer, settings.shard_tokens, workers, workplace)
-        with bar("encoding", sum(unit.size for unit in units)) as advance:
+        with show_bar("encoding", sum(unit.size for unit in units), in_bytes=True) as advance:
             encode(units, journal, replace(job, rule=journal.begun.rule), tokenizer, workers, advance)
         again = begin_again(text, journal.begun, journal)
         if again is None:
@@ -134,7 +134,7 @@ def _begin(text: Text, tokenizer: Tokenizer | None, journal: Journal, workplace:
     if journal.begun is not None:
         return load_tokenizer(file)
     job = _job(workplace, text, "none", "", "")
-    with bar("reading", sum(path.stat().st_size for path in text.files)) as advance:
+    with show_bar("reading", sum(path.stat().st_size for path in text.files), in_bytes=True) as advance:
         begun = begin(text, job, workers, advance)
         if tokenizer is None:
             tokenizer = char_tokenizer(alphabet_of(text, job, workers, advance))

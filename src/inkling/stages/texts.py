@@ -13,7 +13,7 @@ from inkling.data.sources import almanac, bundled, hub, jsonl, local, openwebtex
 from inkling.data.units import Stretch, Unit, plan_almanac
 from inkling.errors import UserError
 from inkling.files import free_space, on_one_disk, sha256_of
-from inkling.stages.bars import bar
+from inkling.stages.bar import show_bar
 from inkling.text.tokenizer import Separator
 
 
@@ -158,6 +158,6 @@ def _fetch(name: str, settings: PrepareSettings) -> tuple[list[Path], str]:
     )
     check_disk(missing, cache, f"The download of {name}")
     check_disk(needed + (missing if on_one_disk(cache, data) else 0), data, name)
-    with bar("fetching", listing.size) as advance:
+    with show_bar("fetching", listing.size, in_bytes=True) as advance:
         files = hub.fetch(name, listing, advance)
     return files, f"{listing.repo} at {listing.commit}"

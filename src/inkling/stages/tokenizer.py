@@ -14,7 +14,7 @@ from inkling.data.sources import almanac, jsonl, local, parquet
 from inkling.data.sources.textfile import TextFile
 from inkling.errors import UserError
 from inkling.settings import Layer, build
-from inkling.stages.bars import bar
+from inkling.stages.bar import show_bar
 from inkling.stages.tables import show_table
 from inkling.text.bpe import ALPHABET
 from inkling.text.cut import cut_safely
@@ -94,11 +94,11 @@ def main(name: str, settings: TokenizerSettings) -> Tokenizer:
         texts, size = _texts(files, settings.column), sum(path.stat().st_size for path in files)
     text = _Shared(texts, settings.max_bytes)
     whole = min(settings.max_bytes, size)
-    with bar("reading", whole) as advance:
+    with show_bar("reading", whole, in_bytes=True) as advance:
         counts = count_fast.count_chunks(text, settings.pattern, advance)
     if not counts:
         raise UserError("There is no text in the input: it is empty.", "Give --input some text.")
-    with bar("merging", n_merges, in_bytes=False) as advance:
+    with show_bar("merging", n_merges) as advance:
         merges = bpe_fast.learn_merges(counts, n_merges, advance)
     reached = len(ALPHABET) + len(merges) + len(CHAT_TOKENS)
     if len(merges) < n_merges:

@@ -9,7 +9,7 @@ LONG = 2  # seconds of work from which on a bar is shown
 
 
 @contextmanager
-def bar(doing: str, total: int, in_bytes: bool = True) -> Iterator[Callable[[int], None]]:
+def show_bar(doing: str, total: int, in_bytes: bool = False) -> Iterator[Callable[[int], None]]:
     """Yields a function that takes how much was done since last time, of `total` bytes or other things."""
     from rich.console import Console
     from rich.progress import (

@@ -1,0 +1,173 @@
+"""`inkling evaluate RUN`: ask a chat model questions, and count the right answers."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from inkling.errors import UserError
+from inkling.evals.answers import answer_all
+from inkling.evals.scores import HEAD, Graded, as_json, grade_all, mean_name, score_by_kind, table_rows
+from inkling.files import write_atomic
+from inkling.hub.weights import Weights
+from inkling.runtime import Runtime, RuntimeSettings, decide, running
+from inkling.settings import Layer, build, flatten
+from inkling.stages.bar import show_bar
+from inkling.stages.tables import show_table
+from inkling.tasks import TaskSettings, find_tasks
+from inkling.text.messages import Message
+from inkling.text.tokenizer_json import CHAT_TOKENS
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """evaluate"""
+
+    tasks: str = "almanac"
+    """what is asked, with commas between: names of tasks, and .jsonl files of your own conversations"""
+    max_questions: int = 100
+    """questions of each kind, at most"""
+    max_new_tokens: int = 256
+    """tokens in an answer, at most"""
+    show: int = 3
+    """wrong answers that are printed for each task, and right ones"""
+    task: TaskSettings = TaskSettings()
+    runtime: RuntimeSettings = RuntimeSettings()
+
+
+SETTINGS = EvaluateSettings
+DESCRIPTION = """Ask a model questions and count the right answers: inkling evaluate RUN [--key=value ...]
+
+  inkling evaluate demo
+  inkling evaluate demo --max_questions=500 --show=10
+  inkling evaluate demo --tasks=almanac,mine.jsonl --tables=my/tables
+
+RUN is a run's name below runs/, or its path. The model says what is likeliest, and may use its calculator.
+Scores by kind, settings and every answer are written to RUN/evaluations/TASK.json. In a .jsonl file the last
+answer of each conversation is the right one. --compile is taken and not used: the shapes change with every token."""
+
+
+def command(positional: list[str], flags: dict[str, str]) -> None:
+    """What the command line calls."""
+    if len(positional) != 1:
+        raise UserError("evaluate takes one RUN.", "For example: inkling evaluate demo", status=2)
+    settings, _ = build(EvaluateSettings, [Layer("flag", flags)])
+    main(positional[0], settings)
+
+
+def main(run: str, settings: EvaluateSettings) -> dict[str, list[Graded]]:
+    """Ask, print and write the scores of each task; returns every answer, by task. `run` is a run's name or path."""
+    from inkling.hub.load import find_weights, load_weights
+
+    _check(settings)
+    # Tasks and marks first: what cannot be asked is refused before the weights are loaded.
+    tasks = find_tasks(settings.tasks, settings.task)
+    questions = {task.name: task.questions(settings.runtime.seed, settings.max_questions) for task in tasks}
+    weights = find_weights(run)
+    if not set(CHAT_TOKENS) <= weights.tokenizer().special_tokens.keys():
+        raise UserError(
+            f"{run} cannot be asked: its tokenizer has no marks for questions and answers, so it was never taught to.",
+            f"Let it continue a text instead: inkling sample {run}",
+        )
+    if settings.runtime.compile is True:
+        print("--compile is not used: the shapes change with every token.", file=sys.stderr)
+    runtime = decide(replace(settings.runtime, compile=False))
+    results = {}
+    with running(runtime):
+        model, tokenizer = load_weights(weights, device=runtime.device, dtype=runtime.dtype)
+        for task in tasks:
+            asked, began = questions[task.name], time.perf_counter()
+            with show_bar(task.name, len(asked)) as advance:
+                dialogues = [question.messages for question in asked]
+                replies = answer_all(model, tokenizer, dialogues, settings.max_new_tokens, progress=advance)
+            graded = grade_all(task, asked, replies)
+            seconds = time.perf_counter() - began
+            results[task.name] = graded
+            _print(task.name, run, weights, graded, seconds, settings.show)
+            _write(task.name, run, weights, graded, seconds, settings, runtime)
+    return results
+
+
+def _check(settings: EvaluateSettings) -> None:
+    for name, least in {"max_questions": 1, "max_new_tokens": 1, "show": 0}.items():
+        value = getattr(settings, name)
+        if value < least:
+            raise UserError(f"{name}={value} must be at least {least}.", status=2)
+
+
+# --- what is printed -------------------------------------------------------------------------------------
+
+
+def _print(task: str, run: str, weights: Weights, graded: Sequence[Graded], seconds: float, show: int) -> None:
+    scores = score_by_kind(graded)
+    title = f"{task}: {run} at step {weights.step:,}, {len(graded):,} questions in {seconds:.1f} s"
+    show_table(title, table_rows(scores), HEAD, strong=[mean_name(scores)])
+    for end, what in {
+        "cut": "answers were cut: they reached --max_new_tokens, or the end of the context",
+        "too long": "questions did not fit the model's context, and count as wrong",
+    }.items():
+        count = sum(item.reply.end == end for item in graded)
+        if count:
+            print(f"({count:,} {what}.)")
+    for is_right, what in ((False, "wrong"), (True, "right")):
+        examples = _spread([item for item in graded if item.is_right == is_right], show)
+        if examples:
+            print(f"{what}, for example:")
+        for item in examples:
+            _print_example(item)
+
+
+def _print_example(item: Graded) -> None:
+    expected = " or ".join(item.question.expected)
+    print(f"  {item.question.kind}: {_line(' / '.join(_said(message) for message in item.question.messages))}")
+    print(f"    → {_line(item.reply.shown)}{f'   ({_line(expected)})' if expected and not item.is_right else ''}")
+
+
+def _said(message: Message) -> str:
+    return message.get("content") or ""
+
+
+def _line(text: str, most: int = 200) -> str:
+    """One short line, without what would steer a terminal."""
+    words = " ".join(text.split())
+    shown = words if len(words) <= most else f"{words[:most]} …"
+    return "".join(character if character.isprintable() else "\ufffd" for character in shown)
+
+
+def _spread(items: Sequence[Graded], most: int) -> list[Graded]:
+    """At most so many of them, evenly from first to last, so that several kinds are among them."""
+    count = min(most, len(items))
+    return [items[i * len(items) // count] for i in range(count)]
+
+
+# --- what is written -------------------------------------------------------------------------------------
+
+
+def _write(
+    task: str,
+    run: str,
+    weights: Weights,
+    graded: Sequence[Graded],
+    seconds: float,
+    settings: EvaluateSettings,
+    runtime: Runtime,
+) -> None:
+    """RUN/evaluations/TASK.json."""
+    report: dict[str, Any] = {
+        "task": task,
+        "run": run,
+        "checkpoint": weights.path.name,
+        "step": weights.step,
+        "seconds": round(seconds, 3),
+        "settings": flatten(settings) | {"device": runtime.device, "dtype": runtime.dtype},
+        **as_json(graded),
+    }
+    is_checkpoint = weights.path.parent.name == "checkpoints"
+    folder = (weights.path.parents[1] if is_checkpoint else weights.path) / "evaluations"
+    folder.mkdir(exist_ok=True)
+    path = Path(folder, f"{task}.json")
+    write_atomic(path, json.dumps(report, ensure_ascii=False, indent=1) + "\n")
+    print(f"→ {path}\n")
