@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("accept", help="say that words still hold although their code changed")
     for name in ("page", "symbol", "reason"):
         one.add_argument(f"--{name}", required=True)
-    one = commands.add_parser("site", help="the pages as a site in build/site")
+    one = commands.add_parser("site", help="the pages as a site in build/book/site")
     one.add_argument("--serve", action="store_true", help="and show it on this machine")
     one.add_argument("--fresh", action="store_true", help="build the book first")
     return parser

@@ -40,7 +40,9 @@ def minutes(page: Page) -> int:
             lines += len(part.lines)
         elif part.kind in ("text", "make"):
             words += len(re.sub(r"<!--.*?-->", "", "\n".join(part.lines), flags=re.DOTALL).split())
-    return max(1, math.ceil(words / WORDS_PER_MINUTE + lines / CODE_LINES_PER_MINUTE))
+    exact = words / WORDS_PER_MINUTE + lines / CODE_LINES_PER_MINUTE
+    # In steps of five above ten: nobody is so exact, and a page may grow without changing every table it stands in.
+    return max(1, math.ceil(exact)) if exact <= 10 else 5 * math.ceil(exact / 5)
 
 
 def about(book: Book, page: Page, words: list[str]) -> list[str]:

@@ -87,9 +87,7 @@ def _commands(body: str) -> tuple[tuple[str, ...], ...]:
         if not line.strip():
             continue
         if not line.startswith("$ "):
-            raise Wrong(
-                f"{line!r} in a console block does not begin with `$ `", "Output is added below by `make book`."
-            )
+            raise Wrong(f"{line!r} in a console block has no `$ ` before it", "`make book` adds the output below.")
         commands.append(_words(line[2:]))
     return tuple(commands)
 
