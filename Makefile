@@ -67,10 +67,10 @@ format: $(VENV)/.dev
 BOOK = PYTHONPATH=src $(BIN)/python -m book.machine
 
 book: $(VENV)/.dev
-	@$(BOOK) build $(if $(AGAIN),--again)
+	@$(BOOK) build $(if $(AGAIN),--again) $(if $(PAGE),--page=$(PAGE))
 
 book-check: $(VENV)/.dev
-	@$(BOOK) check $(if $(AGAIN),--again)
+	@$(BOOK) check $(if $(AGAIN),--again) $(if $(PAGE),--page=$(PAGE))
 
 # make book-accept PAGE=code-analysis/train-py-analysis.md SYMBOL=train REASON="a variable was renamed"
 book-accept: $(VENV)/.dev

@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 
 from book.machine.__main__ import main
-from book.machine.links import headings, slug
+from book.machine.book import Book
+from book.machine.links import headings, resolve, slug, targets
 from book.machine.parts import read_page
 from book.machine.problem import Wrong
 from book.machine.sameness import same_output
+from book.machine.site_lists import for_site
 from book.machine.spans import SourceFile
 from conftest import ROOT
 
@@ -339,6 +341,7 @@ def test_failing_snippets_and_those_that_should_fail(small):
         ("<!-- norun -->\n```console\n$ rm x\n```\n", "norun needs a reason"),
         ("<!-- limit: 1 -->\n```python\nimport time\ntime.sleep(30)\n```\n", "took longer than 1 s"),
         ("```python\nprint(1)\n", "this fenced block has no end"),
+        ("- a\n\n  ```python\n  print(1)\n  ```\n", "a fenced block inside a list is neither run nor read"),
     ],
 )
 def test_snippets_that_cannot_be_run_say_what_to_do(small, block, says):
@@ -512,13 +515,42 @@ def test_a_heading_that_was_there_before_gets_a_number():
     assert [anchor for *_, anchor in headings(page)] == ["a", "b", "b-1", "b-2"]
 
 
+@pytest.mark.parametrize(
+    ("written", "wanted"),
+    [
+        ("Words:\n- a\n- b", "Words:\n\n- a\n- b"),
+        ("- a\n  - b\n    - c\n- d", "- a\n    - b\n        - c\n- d"),
+        ("1. a\n   more\n\n   and more\n\nafter", "1. a\n    more\n\n    and more\n\nafter"),
+        ("Words:\n| a |\n| - |", "Words:\n\n| a |\n| - |"),
+    ],
+)
+def test_lists_and_tables_for_the_site(written, wanted):
+    assert for_site(written) == wanted
+
+
+def test_one_page_alone(small):
+    small.write("book/later.md", "# Later\n\n[up](README.md)\n")
+    add(small, "See [later](later.md).\n")
+    assert small.run("build", "--page", "book/README.md")[0] == 0
+    assert small.run("check", "--page", "README.md")[0] == 0
+    assert small.run("check")[0] == 1
+    status, said = small.run("check", "--page", "gone.md")
+    assert status == 1 and "There is no page gone.md" in said
+
+
 # --- the real thing ----------------------------------------------------------------------------------------
 
 
-def test_the_book_of_inkling_is_true(capsys):
-    status = main(["--root", str(ROOT), "check"])
-    out, err = capsys.readouterr()
-    assert status == 0, err + out
+def test_what_the_reference_documents_link_to_is_required():
+    folder = ROOT.parent / "shared" / "reference"
+    if not folder.is_dir():
+        pytest.skip("the reference documents are not here")
+    required = set(Book(ROOT).lists["required"])
+    for file in sorted(folder.glob("*.md")):
+        start = "guide/" if file.name == "educational-guide.md" else ""  # where that document stands in the book
+        page = read_page(file.name, file.read_text(encoding="utf-8"))
+        wanted = {start + target for _, target in targets(page) if resolve(page, target)}
+        assert wanted <= required, file.name
 
 
 def test_the_machine_is_not_in_the_package():
@@ -530,10 +562,22 @@ def test_the_machine_is_not_in_the_package():
 @pytest.mark.slow
 def test_the_site_has_no_broken_links_and_loads_nothing_from_elsewhere(small):
     pytest.importorskip("zensical")
-    add(small, "## A — B\n\n$x^2$\n\n$$\\frac{1}{2}$$\n\n```mermaid\ngraph LR\n  A --> B\n```\n\n[up](#a--b)\n")
+    add(
+        small,
+        "## A — B\n\n$x^2$\n\n$$\\frac{1}{2}$$\n\n```mermaid\ngraph LR\n  A --> B\n```\n\n[up](#a--b)\n\n"
+        "<details>\n<summary>Answer</summary>\n\nIt is *so*.\n\n</details>\n",
+    )
     small.run("build")
     status, said = small.run("site")
     assert status == 0, said
     html = (small.root / "build/book/site/index.html").read_text(encoding="utf-8")
-    assert 'id="a--b"' in html and "<msup>" in html and "<mfrac>" in html and "diagrams/" in html
+    assert (
+        "<em>so</em>" in html and 'id="a--b"' in html and "<msup>" in html and "<mfrac>" in html and "diagrams/" in html
+    )
     assert (small.root / "build/book/site/source/src/inkling/thing.py.html").is_file()
+
+
+@pytest.mark.slow
+def test_the_site_of_the_book(capsys):
+    pytest.importorskip("zensical")
+    assert main(["--root", str(ROOT), "site"]) == 0, capsys.readouterr().err

@@ -18,14 +18,14 @@ def main(argv: list[str] | None = None) -> int:
     root = Path(words.root).resolve()
     try:
         if words.command == "build":
-            return write(Book(root), words.again)
+            return write(Book(root), words.again, _name(words.page))
         if words.command == "check":
-            return check(Book(root), words.again)
+            return check(Book(root), words.again, _name(words.page))
         if words.command == "accept":
-            return accept(Book(root), words.page, words.symbol, words.reason)
+            return accept(Book(root), _name(words.page), words.symbol, words.reason)
         from book.machine.site import build_site
 
-        status = write(Book(root), False) if words.fresh else 0
+        status = write(Book(root)) if words.fresh else 0
         return status or build_site(Book(root), words.serve)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, what in (("build", "make every generated part anew"), ("check", "change nothing, say what is wrong")):
         one = commands.add_parser(name, help=what)
         one.add_argument("--again", action="store_true", help="run every snippet, whatever its digest says")
+        one.add_argument("--page", default="", help="this page alone")
     one = commands.add_parser("accept", help="say that words still hold although their code changed")
     for name in ("page", "symbol", "reason"):
         one.add_argument(f"--{name}", required=True)
@@ -48,35 +49,41 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def write(book: Book, again: bool) -> int:
+def _name(page: str) -> str:
+    """A page as the book names it, however it was typed."""
+    return page.replace("\\", "/").removeprefix("book/")
+
+
+def write(book: Book, again: bool = False, only: str = "") -> int:
     """Make the generated parts in place, and say what a person has to mend."""
+    _must_be_there(book, only)
     on_disk = {path: book.read(path) for path in book.pages}
-    built = build(book, again)
-    changed = [path for path, page in built.pages.items() if page.text() != on_disk[path]]
+    built = build(book, again, only)
+    changed = [p for p, page in built.pages.items() if only in ("", p) and page.text() != on_disk[p]]
     for path in changed:
         write_atomic(book.folder / path, built.pages[path].text())
         print(f"wrote book/{path}")
     fresh = Book(book.root)
-    return _report(fresh, [*built.problems, *complaints(fresh)], f"{len(changed)} of {len(book.pages)} pages changed")
+    summary = f"{len(changed)} of {len(book.pages)} pages changed"
+    return _report(fresh, [*built.problems, *complaints(fresh)], summary, only)
 
 
-def check(book: Book, again: bool) -> int:
+def check(book: Book, again: bool = False, only: str = "") -> int:
     """Say what is not as it should be, and change nothing."""
+    _must_be_there(book, only)
     before = dict(book.pages)
     problems = list(complaints(book))
-    built = build(book, again)
+    built = build(book, again, only)
     problems += built.problems
     for path, page in built.pages.items():
         problems += differences(before[path], page)
     note = f"; snippets of {len(built.ran)} pages were run again (`make book` notes that)" if built.ran else ""
-    return _report(book, problems, f"{len(before)} pages{note}")
+    return _report(book, problems, f"{len(before)} pages{note}", only)
 
 
 def accept(book: Book, page: str, symbol: str, reason: str) -> int:
     """Take an explanation as read for the code of today."""
-    page = page.removeprefix("book/")
-    if page not in book.pages:
-        raise UserError(f"There is no page {page}.", f"Pages: {', '.join(book.pages)}.")
+    _must_be_there(book, page)
     try:
         accepted = blocks.accept(book, book.pages[page], symbol, reason)
     except Wrong as wrong:
@@ -86,9 +93,14 @@ def accept(book: Book, page: str, symbol: str, reason: str) -> int:
     return 0
 
 
-def _report(book: Book, problems: list[Problem], summary: str) -> int:
-    """Print each problem once, by page and line."""
-    found = sorted(set(problems))
+def _must_be_there(book: Book, page: str) -> None:
+    if page and page not in book.pages:
+        raise UserError(f"There is no page {page}.", f"Pages: {', '.join(book.pages)}.")
+
+
+def _report(book: Book, problems: list[Problem], summary: str, only: str = "") -> int:
+    """Print each problem once, by page and line; of one page alone where one was asked for."""
+    found = sorted(problem for problem in set(problems) if only in ("", problem.page))
     for problem in found:
         print(problem, file=sys.stderr)
     promised = links.waiting(book)

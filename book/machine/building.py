@@ -22,12 +22,15 @@ class Built:
     ran: list[str] = field(default_factory=list)
 
 
-def build(book: Book, again: bool = False) -> Built:
-    """Every page with its generated parts made anew. Runs the snippets whose outputs are not to be believed."""
+def build(book: Book, again: bool = False, only: str = "") -> Built:
+    """Every page with its generated parts made anew. Runs the snippets whose outputs are not to be believed.
+
+    `only` names the one page whose snippets are run; the others keep their outputs.
+    """
     built = Built({})
     for path, page in book.pages.items():
         page = numbers.refresh(book, blocks.refresh(book, page))
-        if not list(snippets.complaints(page)):
+        if only in ("", path) and not list(snippets.complaints(page)):
             page, failed, ran = run_page(book, page, again)
             built.problems += failed
             built.ran += [path] * ran

@@ -142,6 +142,8 @@ def _complaints(part: Part) -> list[tuple[str, str]]:
     if part.kind != "text":
         return []
     line = part.lines[0]
+    if re.match(r"\s+(`{3,}|~{3,})", line):
+        return [("a fenced block inside a list is neither run nor read", "Begin it at the left, below the list.")]
     if _CLOSING.match(line):
         return [(f"{line.strip()} closes nothing", "Take this line away, or put its opening comment back.")]
     found = _DIRECTIVE.match(line)

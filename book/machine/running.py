@@ -30,7 +30,7 @@ def run_page(book: Book, page: Page, again: bool = False) -> tuple[Page, list[Pr
     """
     snippets = snippets_of(page)
     bases = digests(book, snippets)
-    if not again and all(map(is_fresh, snippets, bases)):
+    if not snippets or (not again and all(map(is_fresh, snippets, bases))):
         return page, [], False
     outputs: dict[int, Part] = {}
     problems: list[Problem] = []
@@ -129,7 +129,7 @@ def _environment(root: Path) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.upper().endswith("_PROXY")}
     nowhere = "http://127.0.0.1:9"  # the port that discards: a request fails at once instead of waiting
     return kept | {
-        "PYTHONPATH": str(root / "src"),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(root / "src"), os.environ.get("PYTHONPATH")])),
         "PYTHONIOENCODING": "utf-8",
         "PYTHONHASHSEED": "0",
         "COLUMNS": "110",

@@ -34,21 +34,19 @@ CHECKS: dict[type, Callable[[Any], Any]] = {
 OWN = "own"  # the section name of keys that a verb declares itself
 
 
-def sections(verb: str) -> dict[str, type]:
-    """The sections of a verb's settings by field name; `own` holds what is not in a section."""
+def sections(verb: str) -> dict[str, Any]:
+    """The sections of a verb's settings by field name, with its defaults; `own` holds what is not in a section."""
     if verb not in VERBS:
         raise Wrong(f"there is no verb {verb!r}", f"Verbs: {', '.join(VERBS)}.")
-    schema = importlib.import_module(f"inkling.stages.{verb}").SETTINGS
-    return dict(_sections(schema, OWN))
+    return dict(_sections(importlib.import_module(f"inkling.stages.{verb}").SETTINGS(), OWN))
 
 
-def _sections(schema: type, name: str) -> Iterator[tuple[str, type]]:
-    hints = typing.get_type_hints(schema)
-    inner = [(f.name, hints[f.name]) for f in dataclasses.fields(schema) if dataclasses.is_dataclass(hints[f.name])]
-    if len(inner) < len(dataclasses.fields(schema)):
-        yield name, schema
-    for field, kind in inner:
-        yield from _sections(typing.cast(type, kind), field)
+def _sections(settings: Any, name: str) -> Iterator[tuple[str, Any]]:
+    inner = [f.name for f in dataclasses.fields(settings) if dataclasses.is_dataclass(getattr(settings, f.name))]
+    if len(inner) < len(dataclasses.fields(settings)):
+        yield name, settings
+    for field in inner:
+        yield from _sections(getattr(settings, field), field)
 
 
 def settings_table(words: list[str]) -> list[str]:
@@ -59,7 +57,8 @@ def settings_table(words: list[str]) -> list[str]:
     known = sections(verb)
     if section not in known:
         raise Wrong(f"inkling {verb} has no section {section!r}", f"Sections: {', '.join(known)}.")
-    schema = known[section]
+    defaults = known[section]
+    schema = type(defaults)
     effects, hints = field_docs(schema), typing.get_type_hints(schema)
     rows = ["| key | type | default | range | effect | example |", "| --- | --- | --- | --- | --- | --- |"]
     for field in dataclasses.fields(schema):
@@ -69,10 +68,10 @@ def settings_table(words: list[str]) -> list[str]:
         cells = [
             f'<a id="{anchor}"></a>`{field.name}`',
             describe_type(hints[field.name]),
-            f"`{field.default!r}`",
+            f"`{getattr(defaults, field.name)!r}`",
             allowed(schema, field, hints[field.name]),
             effects.get(field.name, ""),
-            example(field, hints[field.name]),
+            example(field.name, getattr(defaults, field.name), hints[field.name]),
         ]
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return rows
@@ -116,15 +115,15 @@ def _takes(schema: type, name: str, value: float) -> bool:
     return True
 
 
-def example(field: dataclasses.Field, kind: Any) -> str:
+def example(name: str, default: Any, kind: Any) -> str:
     """A flag that is not the default: what a recipe says, or another choice."""
     for recipe in recipe_names():
-        value = load_recipe(recipe)[1].values.get(field.name)
-        if value is not None and value != field.default:
-            return f"`--{field.name}={value}` (`{recipe}`)"
+        value = load_recipe(recipe)[1].values.get(name)
+        if value is not None and value != default:
+            return f"`--{name}={value}` (`{recipe}`)"
     if kind is bool:
-        return f"`--{field.name}={not field.default}`"
-    choices = [choice for choice in typing.get_args(kind) if choice != field.default]
+        return f"`--{name}={not default}`"
+    choices = [choice for choice in typing.get_args(kind) if choice != default]
     if typing.get_origin(kind) is typing.Literal and choices:
-        return f"`--{field.name}={choices[0]}`"
+        return f"`--{name}={choices[0]}`"
     return ""

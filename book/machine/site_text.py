@@ -13,6 +13,7 @@ from book.machine.book import Book
 from book.machine.links import headings, resolve
 from book.machine.parts import Page, Part
 from book.machine.paths import link
+from book.machine.site_lists import for_site
 
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _CODE = re.compile(r"(`+[^`]+`+)")
@@ -49,7 +50,7 @@ class Staged:
         for i in range(len(lines)):
             if part.line + i in ids:
                 lines[i] = f"{lines[i]} {{#{ids[part.line + i][1]}}}"
-        return self._prose(page, "\n".join(lines))
+        return for_site(self._prose(page, "\n".join(lines)))
 
     def _prose(self, page: Page, text: str) -> str:
         text = _outside_code(text, lambda piece: _COMMENT.sub("", piece))

@@ -3,6 +3,7 @@
 import ast
 import shlex
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from book.machine.book import Book
 from book.machine.coverage import page_of
@@ -102,15 +103,15 @@ def complaints(book: Book) -> Iterator[Problem]:
     made = {part.args for page in book.pages.values() for part in page.parts if part.kind == "make"}
     reference = book.lists.get("settings_page", "")
     if reference in book.pages:
-        shown: set[type] = set()
+        shown: list[Any] = []
         for args in made:
             words = args.split()
             if len(words) == 3 and words[0] == "settings" and words[1] in VERBS:
-                shown |= {kind for name, kind in sections(words[1]).items() if name == words[2]}
+                shown += [section for name, section in sections(words[1]).items() if name == words[2]]
         for verb in VERBS:
-            for name, kind in sections(verb).items():
-                if kind not in shown:
-                    shown.add(kind)
+            for name, section in sections(verb).items():
+                if section not in shown:
+                    shown.append(section)
                     says = f"the settings `{name}` of inkling {verb} are in no table"
                     yield Problem(reference, 0, says, f"Add <!-- make: settings {verb} {name} -->.")
     if reference and "modules" not in made:
