@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test test-slow lint format book book-check book-accept site clean
+.PHONY: help demo test test-slow lint format book book-check book-accept book-outline site clean
 
 help:
 	@echo "make demo       set up, then: bundled text -> training -> samples"
@@ -75,6 +75,10 @@ book-check: $(VENV)/.dev
 # make book-accept PAGE=code-analysis/train-py-analysis.md SYMBOL=train REASON="a variable was renamed"
 book-accept: $(VENV)/.dev
 	@$(BOOK) accept --page='$(PAGE)' --symbol='$(SYMBOL)' --reason='$(REASON)'
+
+# make book-outline FILE=src/inkling/train/loop.py: the directives that go through it
+book-outline: $(VENV)/.dev
+	@$(BOOK) outline $(FILE)
 
 site: $(VENV)/.dev
 	@$(BOOK) site $(if $(SERVE),--serve)

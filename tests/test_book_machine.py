@@ -1,5 +1,6 @@
 """The machine of the book, rule by rule, on small books made for the purpose; and the real book's check."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from book.machine.__main__ import main
 from book.machine.book import Book
 from book.machine.links import headings, resolve, slug, targets
+from book.machine.outline import outline
 from book.machine.parts import read_page
 from book.machine.problem import Wrong
 from book.machine.sameness import same_output
@@ -252,6 +254,17 @@ def test_spans_that_mean_nothing(tmp_path, where, says):
     (tmp_path / "thing.py").write_text(SOURCE, encoding="utf-8")
     with pytest.raises(Wrong, match=says):
         SourceFile(tmp_path, "thing.py").locate(where)
+
+
+def test_outline_goes_through_every_file_of_inkling_without_a_gap():
+    book = Book(ROOT)
+    for file in book.source_files():
+        source = book.source(file)
+        lines = [line.split(" -->")[0].split(f"{file} ")[1] for line in outline(source)]
+        spans = [source.locate(where) for where in lines]
+        assert all(one.last < other.first for one, other in pairwise(spans)), file
+        owned = {n for span in spans for n in range(span.first, span.last + 1)}
+        assert all(n in owned or not line.strip() for n, line in enumerate(source.lines, 1)), file
 
 
 # --- coverage ----------------------------------------------------------------------------------------------

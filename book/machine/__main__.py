@@ -1,4 +1,4 @@
-"""`python -m book.machine`: build, check, accept, site. `make book`, `make book-check` and others call it."""
+"""`python -m book.machine`: build, check, accept, outline, site. `make book`, `make book-check` and others call it."""
 
 import argparse
 import sys
@@ -7,7 +7,9 @@ from pathlib import Path
 from book.machine import blocks, links
 from book.machine.book import Book
 from book.machine.building import build, complaints, differences
+from book.machine.outline import outline
 from book.machine.problem import Problem, Wrong
+from book.machine.spans import SourceFile
 from inkling.errors import UserError
 from inkling.files import write_atomic
 
@@ -23,6 +25,9 @@ def main(argv: list[str] | None = None) -> int:
             return check(Book(root), words.again, _name(words.page))
         if words.command == "accept":
             return accept(Book(root), _name(words.page), words.symbol, words.reason)
+        if words.command == "outline":
+            print("\n".join(outline(SourceFile(root, words.file))))
+            return 0
         from book.machine.site import build_site
 
         status = write(Book(root)) if words.fresh else 0
@@ -30,6 +35,9 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.status
+    except Wrong as wrong:
+        print(f"error: {wrong.says}\n{wrong.remedy}", file=sys.stderr)
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -43,6 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("accept", help="say that words still hold although their code changed")
     for name in ("page", "symbol", "reason"):
         one.add_argument(f"--{name}", required=True)
+    one = commands.add_parser("outline", help="the directives that go through a file, to begin its analysis with")
+    one.add_argument("file", help="a path from the root of the repository")
     one = commands.add_parser("site", help="the pages as a site in build/book/site")
     one.add_argument("--serve", action="store_true", help="and show it on this machine")
     one.add_argument("--fresh", action="store_true", help="build the book first")

@@ -86,13 +86,14 @@ class SourceFile:
                 last = end  # comments at the end of a file belong to the last statement
             span = self._trim(above + 1, last)
             names = _names(node, is_first=i == 0 and not prefix)
-            if _is_text(node) and not names:  # the words below a field of a dataclass belong to the field
+            if not names:  # the words below a field of a dataclass, or an assert: of what stands above
                 found |= {prefix + name: Span(found[prefix + name].first, span.last) for name in previous}
-            previous = names
+            previous = names or previous
             for name in names:
                 full = prefix + name
                 known = found.get(full)
-                found[full] = Span(known.first, span.last) if known and name == "imports" else known or span
+                goes_on = known and (name == "imports" or isinstance(node, ast.AugAssign))
+                found[full] = Span(known.first, span.last) if known and goes_on else known or span
             if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 head = self._head(node)
                 found[f"{prefix}{node.name}:head"] = Span(span.first, head)
@@ -155,8 +156,8 @@ def _names(node: ast.stmt, is_first: bool) -> list[str]:
         return [node.target.id]
     if _is_text(node):
         return ["docstring"] if is_first else []
-    if isinstance(node, ast.If):
-        return ["main"] if "__main__" in ast.unparse(node.test) else [f"if {ast.unparse(node.test)}"]
+    if isinstance(node, ast.If) and "__main__" in ast.unparse(node.test):
+        return ["__main__"]
     return []
 
 
