@@ -352,6 +352,7 @@ def test_failing_snippets_and_those_that_should_fail(small):
         ("```bash\nls\n```\n", "neither run nor read"),
         ("```\nls\n```\n", "names no language"),
         ("<!-- norun -->\n```console\n$ rm x\n```\n", "norun needs a reason"),
+        ("<!-- keep: ../x.svg -->\n```python\nprint(1)\n```\n", "keep needs the name of a picture"),
         ("<!-- limit: 1 -->\n```python\nimport time\ntime.sleep(30)\n```\n", "took longer than 1 s"),
         ("```python\nprint(1)\n", "this fenced block has no end"),
         ("- a\n\n  ```python\n  print(1)\n  ```\n", "a fenced block inside a list is neither run nor read"),
@@ -360,6 +361,19 @@ def test_failing_snippets_and_those_that_should_fail(small):
 def test_snippets_that_cannot_be_run_say_what_to_do(small, block, says):
     add(small, block)
     small.fails(says)
+
+
+def test_a_picture_that_a_snippet_makes_is_kept(small):
+    block = '```python\nopen("x.svg", "w").write("<svg/>")\n```\n\n![x](pictures/x.svg)\n'
+    add(small, f"<!-- keep: x.svg -->\n{block}")
+    small.fails("pictures/x.svg leads to nothing")
+    assert small.run("build")[0] == 0
+    small.passes()
+    assert small.read("book/pictures/x.svg") == "<svg/>"
+    (small.root / "book/pictures/x.svg").unlink()
+    assert small.run("build")[0] == 0 and small.read("book/pictures/x.svg") == "<svg/>"
+    small.replace("<!-- keep: x.svg -->", "<!-- keep: y.svg -->")
+    small.fails("this snippet was to leave y.svg, and did not")
 
 
 def test_norun_with_a_reason_is_left_alone(small):

@@ -73,6 +73,9 @@ def write(book: Book, again: bool = False, only: str = "") -> int:
     for path in changed:
         write_atomic(book.folder / path, built.pages[path].text())
         print(f"wrote book/{path}")
+    for path, picture in built.pictures.items():
+        (book.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(book.folder / path, picture)
     fresh = Book(book.root)
     summary = f"{len(changed)} of {len(book.pages)} pages changed"
     return _report(fresh, [*built.problems, *complaints(fresh)], summary, only)

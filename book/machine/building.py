@@ -20,6 +20,7 @@ class Built:
     pages: dict[str, Page]
     problems: list[Problem] = field(default_factory=list)
     ran: list[str] = field(default_factory=list)
+    pictures: dict[str, bytes] = field(default_factory=dict)
 
 
 def build(book: Book, again: bool = False, only: str = "") -> Built:
@@ -31,9 +32,11 @@ def build(book: Book, again: bool = False, only: str = "") -> Built:
     for path, page in book.pages.items():
         page = numbers.refresh(book, blocks.refresh(book, page))
         if only in ("", path) and not list(snippets.complaints(page)):
-            page, failed, ran = run_page(book, page, again)
-            built.problems += failed
-            built.ran += [path] * ran
+            ran = run_page(book, page, again)
+            page = ran.page
+            built.problems += ran.problems
+            built.pictures |= ran.pictures
+            built.ran += [path] * ran.is_new
         built.pages[path] = page
     book.pages = built.pages  # indexes read what the other pages have become
     for path, page in built.pages.items():

@@ -6,14 +6,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from book.machine.book import Book
 from book.machine.parts import Page, Part
 from book.machine.problem import Problem
 from book.machine.sameness import same_output
-from book.machine.snippets import MARK, Snippet, digests, is_fresh, output_digest, snippets_of
+from book.machine.snippets import MARK, Snippet, digests, is_fresh, output_digest, picture_of, snippets_of
 
 LONGEST = 120  # lines of output that a page shows; of more, the middle is left out
 
@@ -22,29 +22,50 @@ class Failed(Exception):
     """A snippet did not end as it should have."""
 
 
-def run_page(book: Book, page: Page, again: bool = False) -> tuple[Page, list[Problem], bool]:
-    """The page with the outputs of today, what failed, and whether anything was run.
+@dataclass
+class Ran:
+    """A page after its snippets ran, or did not have to: its new form, what failed, the pictures by path."""
+
+    page: Page
+    problems: list[Problem] = field(default_factory=list)
+    pictures: dict[str, bytes] = field(default_factory=dict)
+    is_new: bool = False
+
+
+def run_page(book: Book, page: Page, again: bool = False) -> Ran:
+    """The page with the outputs of today.
 
     Nothing is run while every output's digest holds, unless `again`. An output that is the same but for times,
     speeds and the last digits of measured numbers stays as it stands.
     """
     snippets = snippets_of(page)
     bases = digests(book, snippets)
-    if not snippets or (not again and all(map(is_fresh, snippets, bases))):
-        return page, [], False
+    if not snippets or (
+        not again and all(is_fresh(book, snippet, basis) for snippet, basis in zip(snippets, bases, strict=True))
+    ):
+        return Ran(page)
     outputs: dict[int, Part] = {}
-    problems: list[Problem] = []
+    ran = Ran(page, is_new=True)
     with tempfile.TemporaryDirectory(prefix="inkling-book-") as folder:
         for snippet, basis in zip(snippets, bases, strict=True):
             try:
                 printed = tuple(run(book.root, snippet, Path(folder)))
+                if snippet.keeps:
+                    ran.pictures[picture_of(snippet)] = _picture(Path(folder) / snippet.keeps)
             except Failed as failed:
                 remedy = "Mend the block, or mark it: <!-- fails -->, <!-- limit: SECONDS -->, <!-- norun: REASON -->."
-                problems.append(Problem(page.path, snippet.line, str(failed), remedy))
+                ran.problems.append(Problem(page.path, snippet.line, str(failed), remedy))
                 break  # what follows in the page may need what this one should have made
             if not snippet.hidden:
                 outputs[snippet.line] = _output_part(snippet, basis, printed)
-    return _with_outputs(page, outputs), problems, True
+    ran.page = _with_outputs(page, outputs)
+    return ran
+
+
+def _picture(file: Path) -> bytes:
+    if not file.is_file():
+        raise Failed(f"this snippet was to leave {file.name}, and did not")
+    return file.read_bytes()
 
 
 def _output_part(snippet: Snippet, basis: str, printed: tuple[str, ...]) -> Part:
@@ -133,6 +154,8 @@ def _environment(root: Path) -> dict[str, str]:
         "PYTHONIOENCODING": "utf-8",
         "PYTHONHASHSEED": "0",
         "COLUMNS": "110",
+        "MPLBACKEND": "Agg",
+        "SOURCE_DATE_EPOCH": "0",  # no date in pictures
         "NO_COLOR": "1",
         "HF_HUB_OFFLINE": "1",
         "http_proxy": nowhere,

@@ -7,6 +7,7 @@ the source files that it uses, and the shown output; while it holds, nothing is 
     <!-- norun: the reason -->       is not run
     <!-- fails -->                   ends with an error, and the message is the point
     <!-- continue -->                goes on in the same Python as the block above
+    <!-- keep: loss.svg -->          a picture that it makes, put into `pictures` beside the page for a link to show
     <!-- setup: inkling prepare bundled -->     a command run first and not shown
     <!-- limit: 120 -->              seconds it may take; 60 otherwise
 """
@@ -41,6 +42,7 @@ class Snippet:
     seconds: int = SECONDS
     shown: Part | None = None  # the output that stands in the page
     hidden: bool = False  # a setup
+    keeps: str = ""  # a file that it leaves in the scratch folder
 
 
 def snippets_of(page: Page) -> list[Snippet]:
@@ -59,6 +61,7 @@ def snippets_of(page: Page) -> list[Snippet]:
                 shown = _output_after(page.parts[i + 1 :])
                 seconds = int(notes["limit"].args) if "limit" in notes else SECONDS
                 snippet = Snippet(page.path, part.line, fails="fails" in notes, seconds=seconds, shown=shown)
+                snippet = replace(snippet, keeps=notes["keep"].args if "keep" in notes else "")
                 if language == "console":
                     found.append(replace(snippet, commands=_commands(part.body)))
                 else:
@@ -105,6 +108,8 @@ def complaints(page: Page) -> Iterator[Problem]:
     for before, part in zip((None, *page.parts), page.parts, strict=False):
         if part.kind == "note" and part.name == "norun" and len(part.args) < 5:
             yield Problem(page.path, part.line, "norun needs a reason", "<!-- norun: needs a GPU -->")
+        if part.kind == "note" and part.name == "keep" and not re.fullmatch(r"[\w-]+\.(svg|png)", part.args):
+            yield Problem(page.path, part.line, "keep needs the name of a picture", "<!-- keep: loss.svg -->")
         if part.kind == "note" and part.name == "limit" and not part.args.isdecimal():
             yield Problem(page.path, part.line, "limit needs seconds", "<!-- limit: 120 -->")
         if part.kind == "fence" and part.args.split(" ")[0] in _SHELLS:
@@ -142,10 +147,17 @@ def output_digest(basis: str, lines: tuple[str, ...]) -> str:
     return digest("\n".join([basis, *lines]))
 
 
-def is_fresh(snippet: Snippet, basis: str) -> bool:
-    """Whether the shown output was printed by this very snippet and source."""
+def picture_of(snippet: Snippet) -> str:
+    """Where the picture that a snippet leaves lies in the book."""
+    return str(PurePosixPath(snippet.page).parent / "pictures" / snippet.keeps)
+
+
+def is_fresh(book: Book, snippet: Snippet, basis: str) -> bool:
+    """Whether the shown output was printed by this very snippet and source, and its picture is there."""
     if snippet.hidden:
         return True
+    if snippet.keeps and not (book.folder / picture_of(snippet)).is_file():
+        return False
     return snippet.shown is not None and snippet.shown.args == output_digest(basis, snippet.shown.lines)
 
 

@@ -3,7 +3,7 @@
 train                       a function, class, constant, with the decorators and comments above it
 Block.forward               a method, or a field of a class
 Block:head                  a class or function down to the end of its docstring
-docstring, imports          the beginning of a module
+docstring, imports          the beginning of a module; __main__ is its last `if`
 from A to B                 from the first line of A to the last of B, whatever is between
 train from "a" to "b"       within `train`: from the line that holds "a" to the one that holds "b"
 train from "a" before "b"   ... to the line above the one that holds "b"; both ends may be left out
