@@ -71,8 +71,9 @@ def _picture(file: Path) -> bytes:
 def _output_part(snippet: Snippet, basis: str, printed: tuple[str, ...]) -> Part:
     marks = "`" * max(3, 1 + max((len(m) for line in printed for m in re.findall(r"`{3,}", line)), default=0))
     lines: tuple[str, ...] = (f"{marks}text", *printed, marks) if printed else ("*(prints nothing)*",)
-    if snippet.shown is not None and same_output("\n".join(snippet.shown.lines), "\n".join(lines)):
-        lines = snippet.shown.lines
+    shown = snippet.shown.lines if snippet.shown is not None else ()
+    if shown and (snippet.varies or same_output("\n".join(shown), "\n".join(lines))):
+        lines = shown
     return Part("output", snippet.line, lines, "output", output_digest(basis, lines))
 
 

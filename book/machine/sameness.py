@@ -6,7 +6,7 @@ be any; another number with a decimal point may differ by one in a hundred. What
 
 import re
 
-_UNITS = r"(?:ms|µs|s|min|h|tokens/s|M tokens/s|[KMGT]?FLOP/s|[kKMGT]i?B(?:/s)?|MB/s|%)"
+_UNITS = r"(?:ms|µs|s|min|h|(?:M )?tok(?:ens)?/s|[KMGT]?FLOP/s|[kKMGT]i?B(?:/s)?|MB/s|%)"
 _VOLATILE = re.compile(rf"\d[\d,]*(?:\.\d+)?(?= ?{_UNITS}(?![\w/]))")
 _DECIMAL = re.compile(r"-?\d+\.\d+(?:e[+-]?\d+)?")
 CLOSE = 0.01

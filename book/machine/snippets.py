@@ -7,6 +7,7 @@ the source files that it uses, and the shown output; while it holds, nothing is 
     <!-- norun: the reason -->       is not run
     <!-- fails -->                   ends with an error, and the message is the point
     <!-- continue -->                goes on in the same Python as the block above
+    <!-- varies -->                  prints what hangs on the machine: it must end well, and any output stands
     <!-- keep: loss.svg -->          a picture that it makes, put into `pictures` beside the page for a link to show
     <!-- setup: inkling prepare bundled -->     a command run first and not shown
     <!-- limit: 120 -->              seconds it may take; 60 otherwise
@@ -42,6 +43,7 @@ class Snippet:
     seconds: int = SECONDS
     shown: Part | None = None  # the output that stands in the page
     hidden: bool = False  # a setup
+    varies: bool = False  # another machine prints something else
     keeps: str = ""  # a file that it leaves in the scratch folder
 
 
@@ -61,7 +63,9 @@ def snippets_of(page: Page) -> list[Snippet]:
                 shown = _output_after(page.parts[i + 1 :])
                 seconds = int(notes["limit"].args) if "limit" in notes else SECONDS
                 snippet = Snippet(page.path, part.line, fails="fails" in notes, seconds=seconds, shown=shown)
-                snippet = replace(snippet, keeps=notes["keep"].args if "keep" in notes else "")
+                snippet = replace(
+                    snippet, keeps=notes["keep"].args if "keep" in notes else "", varies="varies" in notes
+                )
                 if language == "console":
                     found.append(replace(snippet, commands=_commands(part.body)))
                 else:
