@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -78,33 +79,23 @@ def _output_part(snippet: Snippet, basis: str, printed: tuple[str, ...]) -> Part
 
 
 def _with_outputs(page: Page, outputs: dict[int, Part]) -> Page:
-    """The page with each output below its snippet, whether one stood there or not."""
+    """The page with each output below its snippet, in the place of the one that stood there."""
+    blank = Part("text", 0, ("",))
     parts: list[Part] = []
-    skip_old = False
-    for part in page.parts:
-        if part.kind == "output" and skip_old:
-            skip_old = False
-            continue
-        if part.kind != "text" or any(line.strip() for line in part.lines):
-            skip_old = False
+    rest = deque(page.parts)
+    while rest:
+        part = rest.popleft()
         parts.append(part)
-        if part.kind == "fence" and part.line in outputs:
-            parts += [Part("text", part.line, ("",)), outputs[part.line]]
-            skip_old = True
-    return replace(page, parts=tuple(_without_double_blanks(parts)))
-
-
-def _without_double_blanks(parts: list[Part]) -> Iterator[Part]:
-    """Parts, with blank text between a fence and its output once."""
-    previous: Part | None = None
-    for part in parts:
-        is_blank = part.kind == "text" and not any(line.strip() for line in part.lines)
-        if is_blank and previous is not None and previous.kind == "text" and not previous.lines[-1].strip():
+        if part.kind != "fence" or part.line not in outputs:
             continue
-        if is_blank and previous is not None and previous.kind == "output":
-            part = replace(part, lines=("",))
-        yield part
-        previous = part
+        if len(rest) > 1 and rest[1].kind == "output" and not "".join(rest[0].lines).strip():
+            rest.popleft()
+        if rest and rest[0].kind == "output":
+            rest.popleft()
+        parts += [blank, outputs[part.line]]
+        if rest and rest[0].lines[:1] != ("",):
+            parts.append(blank)
+    return replace(page, parts=tuple(parts))
 
 
 def run(root: Path, snippet: Snippet, folder: Path) -> list[str]:
