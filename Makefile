@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test test-slow lint format clean
+.PHONY: help demo test test-slow lint format book book-check book-accept book-outline site clean
 
 help:
 	@echo "make demo       set up, then: bundled text -> training -> samples"
@@ -12,6 +12,9 @@ help:
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make lint       ruff and mypy"
 	@echo "make format     let ruff format the code"
+	@echo "make book       fill in what the pages of the book generate, run their snippets"
+	@echo "make book-check say what in the book is not true any more, and change nothing"
+	@echo "make site       the book as a site, in build/book/site"
 	@echo "make clean      remove the environment and the demo's data and run"
 
 $(VENV)/bin/python:
@@ -54,13 +57,33 @@ test-slow: $(VENV)/.dev
 	@$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/.dev
-	@$(BIN)/ruff check src tests benchmarks notebooks
-	@$(BIN)/ruff format --check src tests benchmarks notebooks
+	@$(BIN)/ruff check src tests benchmarks notebooks book
+	@$(BIN)/ruff format --check src tests benchmarks notebooks book
 	@$(BIN)/mypy
 
 format: $(VENV)/.dev
-	@$(BIN)/ruff check --fix src tests benchmarks notebooks
-	@$(BIN)/ruff format src tests benchmarks notebooks
+	@$(BIN)/ruff check --fix src tests benchmarks notebooks book
+	@$(BIN)/ruff format src tests benchmarks notebooks book
+
+# PYTHONPATH, so that the book is about the source beside it, whatever the environment has installed.
+BOOK = PYTHONPATH=src $(BIN)/python -m book.machine
+
+book: $(VENV)/.dev
+	@$(BOOK) build $(if $(AGAIN),--again) $(if $(PAGE),--page=$(PAGE))
+
+book-check: $(VENV)/.dev
+	@$(BOOK) check $(if $(AGAIN),--again) $(if $(PAGE),--page=$(PAGE))
+
+# make book-accept PAGE=code-analysis/train-py-analysis.md SYMBOL=train REASON="a variable was renamed"
+book-accept: $(VENV)/.dev
+	@$(BOOK) accept --page='$(PAGE)' --symbol='$(SYMBOL)' --reason='$(REASON)'
+
+# make book-outline FILE=src/inkling/train/loop.py: the directives that go through it
+book-outline: $(VENV)/.dev
+	@$(BOOK) outline $(FILE)
+
+site: $(VENV)/.dev
+	@$(BOOK) site $(if $(SERVE),--serve)
 
 clean:
 	rm -rf $(VENV) data/bundled runs/demo

@@ -1,0 +1,118 @@
+"""The generated parts that come from the program: `<!-- make: NAME WORDS -->` → lines of Markdown."""
+
+import ast
+import shlex
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from book.machine.book import Book
+from book.machine.coverage import page_of
+from book.machine.parts import Page, Part
+from book.machine.paths import link, link_to_source
+from book.machine.problem import Problem, Wrong
+from book.machine.settings_tables import sections, settings_table
+from inkling.cli import VERBS
+from inkling.model.config import PRESETS, GPTConfig
+from inkling.recipes import load_recipe, recipe_names
+
+Maker = Callable[[Book, Page, list[str]], list[str]]
+
+
+def table(head: list[str], rows: list[list[str]]) -> list[str]:
+    """Cells → a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines]
+
+
+def commands(book: Book, page: Page, words: list[str]) -> list[str]:
+    """Every verb of the command line and what it is for."""
+    return table(["command", "what it does"], [[f"`inkling {verb}`", does] for verb, does in VERBS.items()])
+
+
+def settings(book: Book, page: Page, words: list[str]) -> list[str]:
+    """The keys of one section of a verb."""
+    return settings_table(words)
+
+
+def presets(book: Book, page: Page, words: list[str]) -> list[str]:
+    """What each family of models sets; an empty cell is GPTConfig's default."""
+    keys = [key for key in GPTConfig.__dataclass_fields__ if any(key in preset for preset in PRESETS.values())]
+    rows = []
+    for key in keys:
+        cells = [f"`{preset[key]}`" if key in preset else "" for preset in PRESETS.values()]
+        rows.append([f"`{key}`", *cells, f"`{GPTConfig.__dataclass_fields__[key].default}`"])
+    return table(["key", *(f"`{name}`" for name in PRESETS), "default"], rows)
+
+
+def recipes(book: Book, page: Page, words: list[str]) -> list[str]:
+    """Every recipe with the words that stand above its settings."""
+    rows = []
+    for name in recipe_names():
+        path = f"src/inkling/recipes/{name}.toml"
+        text = " ".join(line[1:].strip() for line in book.source(path).lines if line.startswith("#"))
+        rows.append([f"[`{name}`]({link_to_source(page.path, path)})", text])
+    return table(["recipe", "what it is"], rows)
+
+
+def recipe(book: Book, page: Page, words: list[str]) -> list[str]:
+    """What some recipes set, side by side."""
+    try:
+        layers = [load_recipe(name)[1].values for name in words]
+    except Exception as error:
+        raise Wrong(str(error)) from None
+    keys = list(dict.fromkeys(key for values in layers for key in values))
+    rows = [[f"`{key}`", *(f"`{v[key]}`" if key in v else "" for v in layers)] for key in keys]
+    return table(["key", *(f"`{name}`" for name in words)], rows)
+
+
+def modules(book: Book, page: Page, words: list[str]) -> list[str]:
+    """Every source file, what it is about, and where the book goes through it line by line."""
+    pages = page_of(book)
+    waiting = set(book.lists.get("not_covered_yet", []))
+    rows = []
+    for file in book.source_files():
+        about = ast.get_docstring(ast.parse("\n".join(book.source(file).lines))) or ""
+        explained = pages.get(file)
+        there = explained in book.pages and file not in waiting
+        where = f"[{book.pages[explained].title}]({link(page.path, explained)})" if explained and there else ""
+        first = about.split("\n\n")[0].replace("\n", " ")
+        rows.append([f"[`{file}`]({link_to_source(page.path, file)})", first, where])
+    return table(["file", "about", "line by line in"], rows)
+
+
+MAKERS: dict[str, Maker] = {
+    "commands": commands,
+    "settings": settings,
+    "presets": presets,
+    "recipes": recipes,
+    "recipe": recipe,
+    "modules": modules,
+}
+
+
+def make(book: Book, page: Page, part: Part, makers: dict[str, Maker]) -> list[str]:
+    """The lines of a `make` directive; Wrong says what it does not know."""
+    words = shlex.split(part.args)
+    if not words or words[0] not in makers:
+        raise Wrong(f"nothing is made by {part.args!r}", f"There is: {', '.join(sorted(makers))}.")
+    return makers[words[0]](book, page, words[1:]) or ["*(nothing yet)*"]
+
+
+def complaints(book: Book) -> Iterator[Problem]:
+    """Settings and source files that no page shows."""
+    made = {part.args for page in book.pages.values() for part in page.parts if part.kind == "make"}
+    reference = book.lists.get("settings_page", "")
+    if reference in book.pages:
+        shown: list[Any] = []
+        for args in made:
+            words = args.split()
+            if len(words) == 3 and words[0] == "settings" and words[1] in VERBS:
+                shown += [section for name, section in sections(words[1]).items() if name == words[2]]
+        for verb in VERBS:
+            for name, section in sections(verb).items():
+                if section not in shown:
+                    shown.append(section)
+                    says = f"the settings `{name}` of inkling {verb} are in no table"
+                    yield Problem(reference, 0, says, f"Add <!-- make: settings {verb} {name} -->.")
+    if reference and "modules" not in made:
+        yield Problem("book.toml", 0, "no page holds the module map", "Put <!-- make: modules --> into one.")
