@@ -123,4 +123,4 @@ def length_exchange(dice: Dice) -> list[Message]:
 
 def spelling_page(dice: Dice) -> str:
     """Words and their letters, for reading: a page of a spelling book."""
-    return "\n".join(f"{word}: {spelled(word)}" for word in (word_to_spell(dice) for _ in range(dice.between(5, 9))))
+    return "\n".join(f"- {word}: {spelled(word)}" for word in (word_to_spell(dice) for _ in range(dice.between(5, 9))))
