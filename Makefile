@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 .PHONY: help demo test test-slow lint format book book-check book-accept book-outline site clean
 
 help:
-	@echo "make demo       set up, then: bundled text -> training -> samples"
+	@echo "make demo       set up, then the whole way: facts -> text -> model -> conversation -> exam"
 	@echo "make test       set up, then the tests that run on every change"
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make lint       ruff and mypy"
@@ -34,22 +34,15 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@ $(VENV)/.core
 
 demo: $(VENV)/.core
-	@echo "--- 1. text that is already on this machine becomes tokens"
-	@$(BIN)/inkling prepare bundled
-	@echo "--- 2. a small GPT learns to write it"
-	@$(BIN)/inkling train demo $$(test -e runs/demo/resolved.toml && echo --resume)
-	@echo "--- 3. it writes"
-	@$(BIN)/inkling sample demo --num_samples=2 --max_new_tokens=300 --start="The "
+	@$(BIN)/inkling speedrun
 	@echo
-	@echo "That was the whole way. The model is in runs/demo, the tokens are in data/bundled. Next:"
-	@echo "  source $(BIN)/activate                                 # so that 'inkling' is a command"
-	@echo "  inkling sample demo --start='def ' --temperature=0.6   # other beginnings, bolder or tamer"
-	@echo "  inkling prepare mine --input=book.txt                  # your own text ..."
-	@echo "  inkling train demo --dataset=mine --out_dir=runs/mine  # ... with the same recipe"
-	@echo "  inkling train --help                                   # every setting"
+	@echo "That was the whole way, from tables of facts to a bot that answers. Next:"
+	@echo "  source $(BIN)/activate                      # so that 'inkling' is a command"
+	@echo "  inkling chat chatbot                        # talk with it"
+	@echo "  inkling plot chatbot-base chatbot           # how it learned"
+	@echo "  inkling speedrun --tables=mine --name=mine  # with facts of your own: see 'Your own bot' in README.md"
+	@echo "  inkling train --help                        # every setting; the book begins at book/README.md"
 
-# Side by side, since most tests keep one core busy: twelve of the test files took 56 s so, and 104 s one after another
-# (two cores). Four processes at most: each holds up to a gigabyte. For one test, or to debug: python -m pytest tests/...
 test: $(VENV)/.dev
 	@$(BIN)/python -m pytest -m "not slow" -n logical --maxprocesses=4 --dist worksteal
 
@@ -86,4 +79,4 @@ site: $(VENV)/.dev
 	@$(BOOK) site $(if $(SERVE),--serve)
 
 clean:
-	rm -rf $(VENV) data/bundled runs/demo
+	rm -rf $(VENV) data/chatbot tokenizers/chatbot runs/chatbot-base runs/chatbot

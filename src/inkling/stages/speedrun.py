@@ -34,6 +34,10 @@ class SpeedrunSettings:
     """texts to read first"""
     conversations: int = 50_000
     """conversations to learn from"""
+    read_steps: int = 450
+    """steps of reading, with the recipe almanac"""
+    teach_steps: int = 900
+    """steps of learning to answer"""
     tables: str = ""
     """a folder of your own tables of facts, which join the bundled ones"""
     questions: int = 100
@@ -127,13 +131,19 @@ def stages_of(settings: SpeedrunSettings) -> list[Stage]:
             "a small GPT reads",
             f"runs/{name}-base",
             chat,
-            ("train", "almanac", f"--dataset={text}:0.6,{chat}:0.4", f"--seed={settings.seed}"),
+            (
+                "train",
+                "almanac",
+                f"--dataset={text}:0.6,{chat}:0.4",
+                f"--max_iters={settings.read_steps}",
+                f"--seed={settings.seed}",
+            ),
         ),
         _training(
             "it learns to answer",
             f"runs/{name}",
             chat,
-            ("sft", f"runs/{name}-base", "almanac_chat", f"--dataset={chat}"),
+            ("sft", f"runs/{name}-base", f"--dataset={chat}", f"--max_iters={settings.teach_steps}", "--rate=0.7"),
         ),
         Stage(
             "questions that it has never seen",

@@ -92,6 +92,7 @@ class Pending:
     seconds: float
     ms: float
     lr: float
+    step_tokens: int
     n_targets: float
     nats: Tensor
     grad_norm: Tensor
@@ -153,7 +154,9 @@ def train(
                 progress.step(read(pending, runtime))
             now = learner.watch.read()
             ms = 1000 * (now - seconds)
-            pending = Pending(learner.step, learner.tokens, now, ms, lr, n_targets, nats, grad_norm, health)
+            pending = Pending(
+                learner.step, learner.tokens, now, ms, lr, plan.tokens_per_step, n_targets, nats, grad_norm, health
+            )
 
             if learner.step in snapshot_steps:
                 learner.watch.pause()
@@ -220,7 +223,7 @@ def read(pending: Pending, runtime: Runtime) -> dict[str, Any]:
         "lr": pending.lr,
         "grad_norm": pending.grad_norm.item(),
         "ms": round(pending.ms, 3),
-        "tokens_per_second": round(pending.n_targets / max(pending.ms / 1000, 1e-9), 1),
+        "tokens_per_second": round(pending.step_tokens / max(pending.ms / 1000, 1e-9), 1),
     } | {name: norm.item() for name, norm in pending.health.items()}
 
 

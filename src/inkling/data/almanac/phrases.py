@@ -175,6 +175,8 @@ def _relation(given: dict[str, Any], frames: dict[str, list[str]], pronoun: str)
         """The frames under `key`, with each noun in each."""
         made = []
         for frame in frames[key] if wanted else ():
+            if "{short}" in frame and "short" not in given:
+                continue
             frame = frame.replace("{its}", pronoun).replace("{short}", given.get("short", ""))
             frame = frame.replace("{v}", value).replace("{w}", value.replace("{v}", "{w}"))
             for noun in nouns if "{np}" in frame else [given.get("own", "")]:
