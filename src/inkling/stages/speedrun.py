@@ -28,15 +28,15 @@ class SpeedrunSettings:
 
     name: str = "chatbot"
     """of the bot: runs/NAME; what leads to it is in tokenizers/NAME, data/NAME and runs/NAME-base"""
-    vocab_size: int = 2048
+    vocab_size: int = 512
     """ids of its tokenizer"""
     documents: int = 24_000
     """texts to read first"""
-    conversations: int = 50_000
+    conversations: int = 60_000
     """conversations to learn from"""
-    read_steps: int = 450
+    read_steps: int = 500
     """steps of reading, with the recipe almanac"""
-    teach_steps: int = 900
+    teach_steps: int = 1900
     """steps of learning to answer"""
     tables: str = ""
     """a folder of your own tables of facts, which join the bundled ones"""
