@@ -15,6 +15,9 @@ from inkling.data.estimate import in_minutes
 from inkling.data.shards import folder_for, open_dataset
 from inkling.data.sources import almanac
 from inkling.errors import UserError
+from inkling.infer.dialogue import Dialogue
+from inkling.infer.sampling import SamplingSettings
+from inkling.serve.terminal import Terminal
 from inkling.settings import Layer, build
 from inkling.stages.tables import show_table
 from inkling.text.tokenizer import load_tokenizer
@@ -190,24 +193,25 @@ def run(stage: Stage, settings: SpeedrunSettings) -> float:
     return time.monotonic() - began
 
 
-def _call(words: tuple[str, ...], questions: str | None = None) -> int:
+def _call(words: tuple[str, ...]) -> int:
     """The status of a command in a process of its own. Ctrl-C is the command's to answer first."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "inkling", *words],
-        stdin=subprocess.PIPE if questions is not None else None,
-        text=True,
-        encoding="utf-8",
-    )
+    process = subprocess.Popen([sys.executable, "-m", "inkling", *words])
     while True:
         try:
-            process.communicate(questions)
-            return process.returncode
+            return process.wait()
         except KeyboardInterrupt:  # it has heard it as well, saves, and ends
             continue
 
 
 def converse(settings: SpeedrunSettings) -> None:
     """Three conversations, as they would be in a chat."""
+    from inkling.hub.load import load
+
+    model, tokenizer = load(f"runs/{settings.name}")
     for questions in SAMPLES:
         print("\n--- a conversation")
-        _call(("chat", f"runs/{settings.name}", "--temperature=0"), "\n".join(questions) + "\n")
+        dialogue = Dialogue(model, tokenizer, sampling=SamplingSettings(temperature=0))
+        for question in questions:
+            print(f"> {question}", flush=True)
+            Terminal(dialogue).answer(question)
+    print()

@@ -166,7 +166,8 @@ def run_loop(
                 log.end(ended, learner.step)
     if ended != "interrupted":
         progress.say(f"{ended}: {learner.step} steps, {learner.tokens:,} tokens → {run}")
-        progress.say(f"next: inkling sample {run}")
+        was_taught = any(data.has_answers(part) for part in data.parts)
+        progress.say(f"next: inkling {'chat' if was_taught else 'sample'} {run}")
     return ended
 
 
