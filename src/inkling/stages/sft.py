@@ -59,7 +59,7 @@ RATES = ("learning_rate", "embedding_lr", "head_lr", "matrix_lr")
 
 # What finetuning does otherwise than training from nothing: whole conversations, and rates that fall to nothing.
 USUAL = {"packing": "pad", "schedule": "linear", "warmup_iters": 0, "min_lr": 0.0, "momentum_warmup_iters": 0}
-USUAL |= {"eval_interval": 200, "eval_iters": 5}
+USUAL |= {"eval_interval": 200, "eval_iters": 5, "eval_tokens": 2**16}
 
 
 def command(positional: list[str], flags: dict[str, str]) -> None:

@@ -146,7 +146,15 @@ def stages_of(settings: SpeedrunSettings) -> list[Stage]:
             "it learns to answer",
             f"runs/{name}",
             chat,
-            ("sft", f"runs/{name}-base", f"--dataset={chat}", f"--max_iters={settings.teach_steps}", "--rate=0.7"),
+            (
+                "sft",
+                f"runs/{name}-base",
+                f"--dataset={chat}",
+                f"--max_iters={settings.teach_steps}",
+                "--rate=0.7",
+                "--eval_interval=500",
+                "--eval_tokens=32768",
+            ),
         ),
         Stage(
             "questions that it has never seen",
