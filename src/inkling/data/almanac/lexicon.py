@@ -1,5 +1,6 @@
 """What the almanac's texts are made of besides facts: the files in `words/`, read once."""
 
+import re
 import tomllib
 from dataclasses import dataclass
 from functools import lru_cache
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from inkling.data.almanac.dice import Dice
+from inkling.data.almanac.facts import TABLES
 from inkling.data.almanac.wording import fill
 from inkling.keyed import uniform
 
@@ -47,19 +49,28 @@ def spelling_words(held: bool) -> tuple[str, ...]:
     return tuple(word for word in words if is_held_word(word) == held)
 
 
+@lru_cache
+def words_of_facts() -> tuple[str, ...]:
+    """The other words that are spelled: those of the bundled tables, without what is held out."""
+    text = " ".join(path.read_text(encoding="utf-8") for path in sorted(TABLES.glob("*.txt")))
+    found = sorted(set(re.findall(r"\b[a-z]{3,10}\b", text)))
+    held = spelling_words(held=True)
+    return tuple(word for word in found if word not in held and not is_held_word(word))
+
+
 def is_held_word(word: str) -> bool:
     """Whether the spelling of this word is never taught."""
     return uniform("almanac", "held word", word) < HELD_WORDS
 
 
 def word_to_spell(dice: Dice) -> str:
-    """A word of the list, or one that joins the beginning of one to the end of another: "strawning".
+    """A word of the list, or of the facts, or one that joins the beginning of one to the end of another: "strawning".
 
     Joined words are many, so that what is learned is the letters of every piece, not a list of words.
     """
     words = spelling_words(held=False)
     if dice.chance(0.5):
-        return dice.pick(words)
+        return dice.pick(words if dice.chance(0.5) else words_of_facts())
     while True:
         first, second = dice.pick(words), dice.pick(words)
         word = first[: dice.between(2, len(first) - 1)] + second[-dice.between(2, len(second) - 1) :]
