@@ -276,7 +276,7 @@ def test_a_message_longer_than_the_context():
 def test_a_thousand_turns_are_soon_fitted(monkeypatch):
     """By halving: not a thousand prompts are rendered to find the first that fits."""
     made = []
-    monkeypatch.setattr("inkling.infer.dialogue.prompt", lambda *of: made.append(of) or prompt(*of))
+    monkeypatch.setattr("inkling.infer.fit.prompt", lambda *of: made.append(of) or prompt(*of))
     dialogue = make({}, block_size=128)
     dialogue.restore([user("hello"), says("you")] * 1000)
     assert "".join(dialogue.say("hi")) == "?"
