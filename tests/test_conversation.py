@@ -257,7 +257,7 @@ def test_conversations_are_appended(tmp_path):
     assert list(read_conversations(file)) == [QUESTION, [user("č\n🖋")]]
     notes = tmp_path / "notes.txt"
     notes.write_text("mine", encoding="utf-8")
-    with pytest.raises(UserError, match="not valid JSON"):
+    with pytest.raises(UserError, match="Not valid JSON"):
         append_conversation(notes, QUESTION)
     assert notes.read_text(encoding="utf-8") == "mine"
     with pytest.raises(UserError, match="Cannot write"):

@@ -21,7 +21,8 @@ from inkling.settings import flatten
 from inkling.stages.train_settings import TrainSettings, compose
 
 RECIPES = ROOT / "src" / "inkling" / "recipes"
-VOCABULARY = {"bundled": 256, "shakespeare_char": 65}  # the rest are in GPT-2's tokens
+# the rest are in GPT-2's tokens
+VOCABULARY = {"bundled": 256, "shakespeare_char": 65, "almanac:0.6,almanac_chat:0.4": 512}
 RELEASED = {  # the four sizes of GPT-2, to count the parameters of recipes that begin from them
     "gpt2": {"n_layer": 12, "n_head": 12, "n_embd": 768},
     "gpt2-medium": {"n_layer": 24, "n_head": 16, "n_embd": 1024},

@@ -126,7 +126,7 @@ def test_which_of_too_many_are_asked():
         ('{"messages": [{"role": "user", "content": "hi"}]}', "Conversation 1 of .* has no answer"),
         ('[{"role": "user", "content": "hi"}, {"role": "assistant", "content": " …!"}]', "has no answer"),
         ('[{"role": "assistant", "content": "hi"}]', r"mine.jsonl:1: Message 1 \(assistant\) is the first"),
-        ("not JSON", "mine.jsonl:1: not valid JSON"),
+        ("not JSON", "mine.jsonl:1: Not valid JSON"),
     ],
 )
 def test_files_that_ask_nothing(tmp_path, text, match):
