@@ -48,6 +48,13 @@ def test_the_best_is_never_overwritten_by_worse(tmp_path):
     assert load_best(tmp_path).step == 2 and load_latest(tmp_path).step == 6
 
 
+def test_a_loss_that_is_no_number_is_not_the_best(tmp_path):
+    save(tmp_path, 1, float("nan"))
+    assert read_index(tmp_path)["best"] is None
+    save(tmp_path, 2, 3.0)
+    assert read_index(tmp_path)["best"] == 2 and read_index(tmp_path)["best_val_loss"] == 3.0
+
+
 def test_snapshots_stay_beside_checkpoints(tmp_path):
     for step in range(1, 6):
         save_snapshot(tmp_path, {"step": step}, {"w": torch.zeros(2)})

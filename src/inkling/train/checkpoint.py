@@ -10,6 +10,7 @@ size and SHA-256 of every file; a folder that does not match it is never loaded.
 
 import errno
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -130,7 +131,7 @@ def read_index(run: Path) -> dict[str, Any]:
         elif kind == "step" and number.isdigit():
             kept.append(int(number))
             loss = _val_loss(path)
-            if loss is not None:
+            if loss is not None and math.isfinite(loss):  # NaN is below nothing, and would stay the best for ever
                 losses[int(number)] = loss
     kept.sort()
     snapshots.sort()
