@@ -15,18 +15,16 @@ _WORKERS = min(4, os.cpu_count() or 1)
 
 def count_chunks(
     texts: Iterable[str], pattern: str, progress: Callable[[int], None] = lambda size: None
-) -> Counter[bytes]:
+) -> dict[bytes, int]:
     """How often each chunk of `texts` occurs. Calls `progress` with the bytes of each finished block."""
-    counts: Counter[bytes] = Counter()
+    long: Counter[bytes] = Counter()
     packed = (_Packed(1), _Packed(2))
     for block in _ahead(lambda texts: _Block(texts, pattern, packed), _blocks(texts)):
-        counts.update(block.long)
+        long.update(block.long)
         for pack, found in zip(packed, block.found, strict=True):
             pack.add(found)
         progress(block.size)
-    for pack in packed:
-        counts.update(pack.counts())
-    return counts
+    return {**packed[0].counts(), **packed[1].counts(), **long}
 
 
 class _Block:
@@ -39,13 +37,12 @@ class _Block:
         # The eight bytes from each position on, as an integer.
         eight = np.ndarray(shape=(len(raw) + 8,), dtype="<u8", buffer=raw + bytes(16), strides=(1,))
         self.found = []
-        shorter = -1
         for pack in packed:
-            fits = (lengths > shorter) & (lengths <= pack.longest)
+            fits = lengths <= pack.longest
             self.found.append(pack.group(eight, starts[fits], lengths[fits]))
-            shorter = pack.longest
-        rest = lengths > shorter
-        self.long = [raw[start:stop] for start, stop in zip(starts[rest].tolist(), stops[rest].tolist(), strict=True)]
+            starts, lengths = starts[~fits], lengths[~fits]
+        stops = starts + lengths
+        self.long = [raw[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
 
 
 class _Packed:
@@ -65,9 +62,9 @@ class _Packed:
 
     def group(self, eight: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
         """The distinct chunks, as words, and how often each occurs."""
-        words = [
-            eight[starts + 8 * word] & self._MASKS[np.clip(lengths - 8 * word, 0, 8)] for word in range(self.words)
-        ]
+        words = []
+        for word in range(self.words):
+            words.append(eight.take(starts + 8 * word) & self._MASKS.take(lengths - 8 * word, mode="clip"))
         words[-1] |= lengths.astype(np.uint64) << np.uint64(56)
         if self.words == 1:
             distinct, times = np.unique(words[0], return_counts=True)  # sorts with the processor's vectors

@@ -10,7 +10,7 @@ import numpy as np
 
 from inkling.text.split import PATTERNS, code_points, new_letters
 
-_LETTER, _DIGIT, _SPACE, _BLANK, _NEWLINE, _SYMBOL, _END = range(7)
+_LETTER, _DIGIT, _SYMBOL, _SPACE, _BLANK, _NEWLINE, _END = range(7)
 # What stands between two texts in a block: no character, and no byte of UTF-8.
 _END_POINT, _END_BYTE = 0x110000, 0xFF
 _DIGITS_TOGETHER = {"cl100k": 3, "nanochat": 2, "qwen": 1}
@@ -71,9 +71,8 @@ def _lead_with_space(classes: np.ndarray, white: np.ndarray, starts: np.ndarray)
 
 def _lead_with_any(classes: np.ndarray, starts: np.ndarray) -> None:
     """GPT-4: a blank, or one symbol, is part of the letters after it; a space is part of the symbols after it."""
-    visible = (classes == _LETTER) | (classes == _DIGIT) | (classes == _SYMBOL)
     space = classes == _SPACE
-    before_word = (space | (classes == _BLANK))[:-1] & visible[1:]
+    before_word = (space | (classes == _BLANK))[:-1] & (classes[1:] <= _SYMBOL)
     starts[:-1] |= before_word
     joins = (classes[1:] == _LETTER) | (space[:-1] & (classes[1:] == _SYMBOL))
     starts[1:] &= ~(before_word & joins)
@@ -97,18 +96,16 @@ def _split_digits(classes: np.ndarray, starts: np.ndarray, together: int) -> Non
 def _end_lines(classes: np.ndarray, starts: np.ndarray) -> None:
     """GPT-4: white space up to its last newline is one chunk; but newlines right after symbols belong to them."""
     newline = classes == _NEWLINE
-    first = np.flatnonzero(newline[1:] & ~newline[:-1]) + 1
-    after = np.flatnonzero(newline[:-1] & ~newline[1:]) + 1
+    edges = np.flatnonzero(newline[1:] != newline[:-1]) + 1
+    first, after = edges[::2], edges[1::2]
+    if not len(edges):
+        return
     to_symbols = classes[first - 1] == _SYMBOL
     starts[after] = True
     starts[first[to_symbols]] = False
     blank = (classes == _SPACE) | (classes == _BLANK)
-    last = np.flatnonzero(blank[:-1] & newline[1:])
-    begins = np.flatnonzero(blank[1:] & ~blank[:-1]) + 1
-    begin = begins[np.searchsorted(begins, last, side="right") - 1]
-    begin = begin[newline[begin - 1]]  # blanks with a newline on both sides
-    free = ~to_symbols[np.searchsorted(after, begin)]
-    starts[begin[free]] = False
+    only_blanks = np.logical_and.reduceat(blank, edges)[1::2]  # from one row of newlines to the next
+    starts[after[only_blanks & ~to_symbols]] = False
 
 
 def _split_suffixes(points: np.ndarray, starts: np.ndarray, capitals: bool) -> None:
