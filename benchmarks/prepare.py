@@ -1,6 +1,7 @@
 """Prepare a large text: speed, memory, and the same bytes after kills. Prints a Markdown table.
 
     python benchmarks/prepare.py --gigabytes 2 --tokenizer ../shared/data/gpt2
+    python benchmarks/prepare.py --speed 7              # 100 MB, with a tokenizer trained on it; start-up apart
 
 The text is made of the Python sources and docstrings on this machine, file by file, over again with the words changed
 a little until it is long enough. It is prepared once undisturbed, and once killed (-9) at random moments and begun
@@ -13,6 +14,7 @@ import json
 import random
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,6 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+from tokenizer import corpus
 
 
 class Memory:
@@ -113,6 +116,35 @@ def equal(one: Path, other: Path) -> bool:
     return True
 
 
+def print_speed(repeat: int) -> None:
+    """Median speed on 100 MB of Python sources, each once, with a tokenizer of the default kind trained on them.
+
+    Start-up is what the command takes for the first ten documents.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        lines = [json.dumps({"text": text}) + "\n" for text in corpus(100_000_000)]
+        for name, some in (("few.jsonl", lines[:10]), ("all.jsonl", lines)):
+            (Path(folder) / name).write_text("".join(some), encoding="utf-8")
+        command = [sys.executable, "-m", "inkling"]
+        subprocess.run([*command, "tokenizer", "train", "mine", "--input=all.jsonl"], cwd=folder, check=True)
+        seconds: dict[str, list[float]] = {"few": [], "all": []}
+        for _ in range(repeat):
+            for name, found in seconds.items():
+                words = ["prepare", name, f"--input={name}.jsonl", "--tokenizer=tokenizers/mine"]
+                began = time.perf_counter()
+                subprocess.run([*command, *words], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+                found.append(time.perf_counter() - began)
+                shutil.rmtree(Path(folder) / "data")
+    rates = sorted(100 / (whole - few) for few, whole in zip(seconds["few"], seconds["all"], strict=True))
+    print(
+        "| runs | start-up, s | in all, s | MB/s, start-up aside | lowest to highest |\n| --- | --- | --- | --- | --- |"
+    )
+    print(
+        f"| {repeat} | {statistics.median(seconds['few']):.2f} | {statistics.median(seconds['all']):.2f} "
+        f"| {statistics.median(rates):.0f} | {rates[0]:.0f} to {rates[-1]:.0f} |"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gigabytes", type=float, default=2.0)
@@ -123,7 +155,11 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", help="where the text and the data sets are written, for a while")
+    parser.add_argument("--speed", type=int, metavar="RUNS", help="only the speed on 100 MB, so often")
     arguments = parser.parse_args()
+    if arguments.speed:
+        print_speed(arguments.speed)
+        return
     chosen = random.Random(arguments.seed)
     if Path(arguments.tokenizer).exists():
         arguments.tokenizer = str(Path(arguments.tokenizer).resolve())

@@ -200,9 +200,9 @@ def open_journal(workplace: Workplace, key: str) -> tuple[Journal, str]:
         journal.replay(what, value)
     if not journal.encoded:
         for number, parts in journal.parts.items():
-            good = next((i for i, part in enumerate(parts) if not _is_whole(workplace.path / part.file, part)), None)
-            if good is not None:
-                del parts[good:]
+            bad = next((i for i, part in enumerate(parts) if not _is_whole(workplace.path / part.file, part)), None)
+            if bad is not None:
+                del parts[bad:]
                 journal.seen.pop(number, None)
     known = {part.file for parts in journal.parts.values() for part in parts}
     for found in workplace.path.glob("*.part"):

@@ -2,13 +2,16 @@
 
 BPE merges bytes only within pre-tokens (roughly: words, each with the space before it). So a cut is safe
 where one pre-token ends and the next begins for sure, whatever follows: after a newline that stands alone
-between two visible characters, or else before such a space.
+between two visible characters, or before such a space.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 
 # A text that has neither kind of place in this many characters is cut all the same: memory has an end.
 NO_SAFE_CUT = 4 << 20
+
+_SAFE = re.compile(r"(?<=\S)(?:\n(?=\S)|(?= \S))")
 
 
 def cut_safely(texts: Iterable[str], size: int) -> Iterator[str]:
@@ -31,9 +34,7 @@ def cut_safely(texts: Iterable[str], size: int) -> Iterator[str]:
 
 def _last_cut(text: str, start: int, stop: int) -> int:
     """The last safe cut whose two neighbours lie in text[start:stop]; 0 when there is none."""
-    for mark, offset in (("\n", 1), (" ", 0)):
-        at = stop - 1
-        while (at := text.rfind(mark, start + 1, at)) > 0:
-            if not text[at - 1].isspace() and not text[at + 1].isspace():
-                return at + offset
+    for reach in (1 << 10, 1 << 13, stop - start):  # mostly there is one near the end
+        if cuts := [found.end() for found in _SAFE.finditer(text, max(start + 1, stop - reach), stop)]:
+            return cuts[-1]
     return 0
