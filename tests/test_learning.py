@@ -45,7 +45,7 @@ def test_preparing(tmp_path):
 @pytest.mark.slow
 def test_sensitivity_goes_on_where_it_was(tmp_path):
     out, rows = run("sensitivity.py", tmp_path)
-    head, *summary = rows[:6]
+    _, *summary = rows[:6]
     assert sorted(row[0] for row in summary) == ["batch_size", "dropout", "learning_rate", "n_layer", "warmup_iters"]
     by_value = rows[7:]
     assert len(by_value) == 15 and sum("(base)" in row[0] for row in by_value) == 5
