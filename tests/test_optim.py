@@ -3,9 +3,12 @@
 import pytest
 import torch
 
+from inkling.data.batches import BatchPlan
 from inkling.errors import UserError
 from inkling.model.config import PRESETS, GPTConfig
 from inkling.model.gpt import GPT
+from inkling.runtime import Runtime
+from inkling.train.loop import Learner, update
 from inkling.train.optim import (
     Muon,
     OptimizerSettings,
@@ -18,6 +21,7 @@ from inkling.train.optim import (
 )
 from inkling.train.schedule import ScheduleSettings, check_schedule, lr_factor, muon_momentum
 
+TINY_NANOCHAT = PRESETS["nanochat"] | {"vocab_size": 32, "block_size": 8, "n_layer": 1, "n_head": 2, "n_embd": 16}
 SHAPES = [(16, 16), (64, 16), (16, 64), (48, 16)]
 
 
@@ -108,6 +112,24 @@ def test_muon_takes_the_block_matrices_and_adamw_the_rest():
     }
     rates = {names[p]: group["peak_lr"] for group in adamw.param_groups for p in group["params"]}
     assert rates == {"transformer.wte.weight": 0.3, "lm_head.weight": 0.004}
+
+
+def test_a_gradient_that_overflows_in_float16_changes_no_weight():
+    """Muon and AdamW skip the step together: clipping spreads an infinite norm over all gradients."""
+    model = GPT(GPTConfig(**TINY_NANOCHAT), seed=0)
+    optimizers = build_optimizers(model, OptimizerSettings(optimizer="muon"), torch.float32, "cpu")
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**120, enabled=True)
+    learner = Learner(model, model, optimizers, scaler)
+    # The head's gradient, and so AdamW's, is infinite; those of the matrices are not.
+    model.lm_head.weight.register_hook(lambda gradient: gradient * float("inf"))
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    ids = torch.arange(16).reshape(2, 8)
+    plan = BatchPlan(batch_size=2, micro_steps=1, rank=0, world_size=1, block_size=8)
+    runtime = Runtime("cpu", "float16", compile=False, threads=1)
+    for clip in (1.0, 0.0):
+        update(learner, [(ids, ids)], 16.0, clip, plan, runtime, seed=0)
+        assert all(torch.equal(parameter, before[name]) for name, parameter in model.named_parameters())
+    assert scaler.get_scale() == 2.0**118
 
 
 def test_optimizer_state_travels_by_name():

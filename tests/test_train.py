@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import inkling as package
 from conftest import SHARED, clean_environment, command, flags
@@ -326,9 +327,26 @@ def test_non_finite_loss_names_the_step_and_keeps_the_last_good_checkpoint(tiny,
     status, _, err = inkling("train", "tiny.toml", *words)
     assert status == 1 and "The loss of step " in err and "diverged" in err and "Traceback" not in err
     run = Path("runs/tiny")
+    # The update itself spoils the weights: the evaluation after it finds out, before they are saved.
     saved = read_index(run)["last"]
-    assert saved is not None and f"step {saved + 1} " in err
+    assert f"step {(saved or 0) + 1} " in err
+    for file in run.glob("checkpoints/*/model.safetensors"):
+        assert all(torch.isfinite(tensor).all() for tensor in load_file(file).values())
     assert json.loads((run / "environment.json").read_text(encoding="utf-8"))[0]["ended"] == "failed"
+
+
+def test_a_resumed_run_that_is_made_longer_decays_until_its_new_end(tiny, inkling):
+    assert inkling("train", "tiny.toml", "--max_iters=8", "--min_lr=0", "--schedule=linear")[0] == 0
+    status, _, err = inkling("train", "--out_dir=runs/tiny", "--resume", "--max_iters=16")
+    assert status == 0, err
+    rates = [row["lr"] for row in read_metrics(Path("runs/tiny/metrics.jsonl"))]
+    assert rates[8] > rates[7] and all(rate > 0 for rate in rates[8:])
+    assert rates[8:] == sorted(rates[8:], reverse=True)
+    # Who says where the decay ends is taken at their word.
+    words = ("--max_iters=8", "--lr_decay_iters=8", "--min_lr=0", "--out_dir=runs/given")
+    assert inkling("train", "tiny.toml", *words)[0] == 0
+    assert inkling("train", "--out_dir=runs/given", "--resume", "--max_iters=10")[0] == 0
+    assert [row["lr"] for row in read_metrics(Path("runs/given/metrics.jsonl"))][8:] == [0, 0]
 
 
 def test_a_full_disk_in_mid_run_is_a_message(tiny, inkling, monkeypatch):

@@ -184,7 +184,10 @@ class GPT(nn.Module):
             parameter.copy_(fresh)
 
     def crop_block_size(self, block_size: int) -> None:
-        """Shorten the context, for finetuning on shorter texts: learned positions beyond it are dropped."""
+        """Shorten the context, for finetuning on shorter texts: learned positions beyond it are dropped.
+
+        Rotary tables keep their length: they are computed, and cost no parameter.
+        """
         if block_size > self.config.block_size:
             raise UserError(
                 f"A context of {self.config.block_size} cannot be cropped to {block_size}.",

@@ -59,7 +59,8 @@ class Embedding(nn.Embedding):
 class LayerNorm(nn.Module):
     """Mean 0 and variance 1 over the last axis, then a learned scale and, if wanted, a shift.
 
-    Ba et al. 2016, "Layer Normalization". PyTorch's own class has no switch for the bias alone.
+    Ba et al. 2016, "Layer Normalization". Unlike PyTorch's own class it casts its weights on use, as all layers
+    here do.
     """
 
     def __init__(self, width: int, bias: bool, eps: float) -> None:

@@ -96,6 +96,9 @@ def _compose_resume(run: Path, flags: dict[str, str]) -> tuple[TrainSettings, di
     if flags.keys() & {"batch_size", "gradient_accumulation_steps"}:
         # The tokens of a step define the run; how they are cut into micro-batches may change.
         stored.pop("gradient_accumulation_steps", None)
+    if "max_iters" in flags and stored_origins.get("lr_decay_iters", "default") == "default":
+        # The decay ends with the run. If it ended where the run was to end, added steps would run at the lowest rate.
+        stored.pop("lr_decay_iters", None)
     before, _ = build(TrainSettings, [Layer(f"{run}/resolved.toml", stored)])
     settings, _ = build(TrainSettings, [Layer(f"{run}/resolved.toml", stored), Layer("flag", flags)])
     old, new = flatten(before), flatten(settings)

@@ -8,7 +8,7 @@ rates) is a function of its number, so that a resumed run repeats it exactly.
 import math
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -126,7 +126,9 @@ def train(
     def checkpoint(row: dict[str, Any], measured: bool, final: bool) -> None:
         learner.watch.pause()
         if measured:
-            row |= evaluate()
+            losses = evaluate()
+            refuse_divergence(learner.step, losses.values())  # so that no such weights are saved
+            row |= losses
         progress.step(row)
         save(row, final)
         learner.module.train()
@@ -197,8 +199,11 @@ def update(
     if probe is not None:
         probe.before()
     grad_norm = nn.utils.clip_grad_norm_(learner.model.parameters(), grad_clip or math.inf)
-    for optimizer in learner.optimizers:
-        learner.scaler.step(optimizer)
+    # In float16 a gradient may overflow. The clipping has then spread it over all parameters, so no optimizer may
+    # use it; each by itself the scaler would hold back only the one whose gradient it was.
+    if not learner.scaler.is_enabled() or torch.isfinite(grad_norm):
+        for optimizer in learner.optimizers:
+            learner.scaler.step(optimizer)
     learner.scaler.update()
     for optimizer in learner.optimizers:
         optimizer.zero_grad(set_to_none=True)
@@ -209,12 +214,7 @@ def read(pending: Pending, runtime: Runtime) -> dict[str, Any]:
     """Wait for a step's numbers → its row of metrics.jsonl. A loss that is not finite ends the run."""
     (nats,) = sum_over_ranks([pending.nats.item()], runtime)
     loss = nats / max(1.0, pending.n_targets)
-    if not math.isfinite(loss):
-        raise UserError(
-            f"The loss of step {pending.step} is {loss}: training has diverged.",
-            "The last checkpoint before it is kept. Lower learning_rate (or matrix_lr), lengthen warmup_iters, "
-            "or use --dtype=float32; then train anew, or go on from the checkpoint with --resume.",
-        )
+    refuse_divergence(pending.step, [loss])
     return {
         "step": pending.step,
         "tokens": pending.tokens,
@@ -225,6 +225,17 @@ def read(pending: Pending, runtime: Runtime) -> dict[str, Any]:
         "ms": round(pending.ms, 3),
         "tokens_per_second": round(pending.step_tokens / max(pending.ms / 1000, 1e-9), 1),
     } | {name: norm.item() for name, norm in pending.health.items()}
+
+
+def refuse_divergence(step: int, losses: Iterable[float]) -> None:
+    """End the run when a loss is no number any more."""
+    for loss in losses:
+        if not math.isfinite(loss):
+            raise UserError(
+                f"The loss of step {step} is {loss}: training has diverged.",
+                "The last checkpoint before it is kept. Lower learning_rate (or matrix_lr), lengthen warmup_iters, "
+                "or use --dtype=float32; then train anew, or go on from the checkpoint with --resume.",
+            )
 
 
 def is_measured(step: int, interval: int) -> bool:
