@@ -115,7 +115,8 @@ def glossary(book: Book, page: Page, words: list[str]) -> list[str]:
     letters: dict[str, list[str]] = defaultdict(list)
     for term, anchor in glossary_terms(book).items():
         letters[term[0].upper()].append(f"[{term}]({link(page.path, GLOSSARY)}#{anchor})")
-    return [f"**{letter}** {' · '.join(found)}\n" for letter, found in sorted(letters.items())]
+    lines = [line for letter, found in sorted(letters.items()) for line in (f"**{letter}** {' · '.join(found)}", "")]
+    return lines[:-1]  # an empty line between two letters, none behind the last
 
 
 MAKERS: dict[str, Maker] = {"about": about, "pages": pages, "tags": tags, "concepts": concepts, "glossary": glossary}

@@ -35,11 +35,11 @@ class SpeedrunSettings:
     """ids of its tokenizer"""
     documents: int = 24_000
     """texts to read first"""
-    conversations: int = 60_000
+    conversations: int = 42_000
     """conversations to learn from"""
     read_steps: int = 500
     """steps of reading, with the recipe almanac"""
-    teach_steps: int = 1900
+    teach_steps: int = 1600
     """steps of learning to answer"""
     tables: str = ""
     """a folder of your own tables of facts, which join the bundled ones"""

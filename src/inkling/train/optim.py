@@ -187,7 +187,8 @@ class Muon(Optimizer):
                 buffer = state["momentum_buffer"]
                 buffer.lerp_(parameter.grad, 1 - group["momentum"])
                 update = parameter.grad.lerp(buffer, group["momentum"])
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                if group["weight_decay"]:
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 rows = self.split.get(parameter, (parameter.size(0),))
                 for matrix, its_update in zip(parameter.split(rows), update.split(rows), strict=True):
                     parts[matrix.shape].append((matrix, its_update))

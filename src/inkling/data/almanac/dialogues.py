@@ -46,7 +46,7 @@ def conversation(
     if brief or dice.chance(0.08):
         messages.append({"role": "system", "content": dice.pick(system["brief" if brief else "plain"])})
     if kind != "greeting" and dice.chance(0.06):
-        messages += talk.topic_exchange(topics("greetings")[:1], dice)
+        messages += talk.topic_exchange(topics("greetings")[:1], dice, world)
     messages += exchanges(kind, seed, index, dice, world, brief)
     return {"messages": messages if kind in _PLAIN else [_dressed(message, dice) for message in messages]}
 
@@ -78,19 +78,19 @@ def exchanges(kind: str, seed: int, index: int, dice: Dice, world: World, brief:
         case "arithmetic":
             return skills.sum_exchange(dice)
         case "spelling":
-            return skills.spelling_exchange(dice)
+            return skills.spelling_exchange(dice, world=world)
         case "letter_count":
-            return skills.letters_exchange(dice)
+            return skills.letters_exchange(dice, world=world)
         case "word_length":
             return skills.length_exchange(dice)
         case "unknown":
             return talk.unknown(world, dice)
         case "identity":
-            return talk.topic_exchange(topics("identity"), dice)
+            return talk.topic_exchange(topics("identity"), dice, world)
         case "greeting":
-            return talk.topic_exchange(topics("greetings"), dice)
+            return talk.topic_exchange(topics("greetings"), dice, world)
         case "small_talk":
-            return talk.topic_exchange(topics("smalltalk"), dice)
+            return talk.topic_exchange(topics("smalltalk"), dice, world)
         case "mixed":
             kinds = dice.sample(_MIXED, dice.between(2, 4))
             return [m for inner in kinds for m in exchanges(inner, seed, index, dice, world)]
