@@ -21,8 +21,8 @@ KINDS = {
     "spelling": 21.0,
     "letter_count": 8.0,
     "word_length": 1.0,
-    "unknown": 11.0,
-    "identity": 7.0,
+    "unknown": 14.0,
+    "identity": 8.0,
     "greeting": 5.0,
     "small_talk": 1.0,
     "mixed": 6.0,
@@ -46,7 +46,7 @@ def conversation(
     if brief or dice.chance(0.08):
         messages.append({"role": "system", "content": dice.pick(system["brief" if brief else "plain"])})
     if kind != "greeting" and dice.chance(0.06):
-        messages += talk.topic_exchange(topics("greetings")[:1], dice, world)
+        messages += talk.topic_exchange(topics("greetings")[:1], dice)
     messages += exchanges(kind, seed, index, dice, world, brief)
     return {"messages": messages if kind in _PLAIN else [_dressed(message, dice) for message in messages]}
 
@@ -78,19 +78,19 @@ def exchanges(kind: str, seed: int, index: int, dice: Dice, world: World, brief:
         case "arithmetic":
             return skills.sum_exchange(dice)
         case "spelling":
-            return skills.spelling_exchange(dice, world=world)
+            return skills.spelling_exchange(dice)
         case "letter_count":
-            return skills.letters_exchange(dice, world=world)
+            return skills.letters_exchange(dice)
         case "word_length":
             return skills.length_exchange(dice)
         case "unknown":
             return talk.unknown(world, dice)
         case "identity":
-            return talk.topic_exchange(topics("identity"), dice, world)
+            return talk.topic_exchange(topics("identity"), dice)
         case "greeting":
-            return talk.topic_exchange(topics("greetings"), dice, world)
+            return talk.topic_exchange(topics("greetings"), dice)
         case "small_talk":
-            return talk.topic_exchange(topics("smalltalk"), dice, world)
+            return talk.topic_exchange(topics("smalltalk"), dice)
         case "mixed":
             kinds = dice.sample(_MIXED, dice.between(2, 4))
             return [m for inner in kinds for m in exchanges(inner, seed, index, dice, world)]

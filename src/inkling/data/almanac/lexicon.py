@@ -38,14 +38,6 @@ def topics(name: str) -> tuple[Topic, ...]:
     return tuple(Topic(**{key: tuple(value) for key, value in topic.items()}) for topic in words_file(name)["topic"])
 
 
-def held_phrasings() -> list[str]:
-    """What the files in `words/` keep for the exam."""
-    skills = words_file("skills")
-    held = [*words_file("unknowable")["held"], *skills["spell"]["held"], *skills["letters"]["held"]]
-    held += [phrasing for kind in skills["sums"].values() for phrasing in kind["held"]]
-    return held + [phrasing for name in ("identity", "greetings") for topic in topics(name) for phrasing in topic.held]
-
-
 # --- words to spell --------------------------------------------------------------------------------------
 
 

@@ -7,9 +7,7 @@ from typing import Any
 
 from inkling.data.almanac.dice import Dice
 from inkling.data.almanac.lexicon import spelled, spelling_words, word_to_spell, words_file
-from inkling.data.almanac.slips import asked
 from inkling.data.almanac.wording import fill
-from inkling.data.almanac.world import World
 from inkling.keyed import uniform
 from inkling.text.messages import make_call
 
@@ -92,14 +90,14 @@ def _number(dice: Dice) -> int:
 # --- letters ---------------------------------------------------------------------------------------------
 
 
-def spelling_exchange(dice: Dice, held: bool = False, world: World | None = None) -> list[Message]:
-    """ "Spell apple." "a-p-p-l-e". With a world the question may have a slip."""
+def spelling_exchange(dice: Dice, held: bool = False) -> list[Message]:
+    """ "Spell apple." "a-p-p-l-e" """
     word = dice.pick(spelling_words(held=True)) if held else word_to_spell(dice)
-    question = fill(asked(words_file("skills")["spell"]["held" if held else "ask"], dice, world), w=word)
+    question = fill(dice.pick(words_file("skills")["spell"]["held" if held else "ask"]), w=word)
     return [user(question), assistant(spelled(word))]
 
 
-def letters_exchange(dice: Dice, held: bool = False, world: World | None = None) -> list[Message]:
+def letters_exchange(dice: Dice, held: bool = False) -> list[Message]:
     """How often a letter is in a word: `" strawberry".count("r")`.
 
     The space is there because a tokenizer joins it to the word: so the call has the very tokens of the question, and
@@ -108,7 +106,7 @@ def letters_exchange(dice: Dice, held: bool = False, world: World | None = None)
     word = dice.pick(spelling_words(held=True)) if held else word_to_spell(dice)
     letter = dice.pick("aeioulnrstd") if dice.chance(0.2) else dice.pick(word)
     skills = words_file("skills")
-    question = fill(asked(skills["letters"]["held" if held else "ask"], dice, world), w=word, c=letter)
+    question = fill(dice.pick(skills["letters"]["held" if held else "ask"]), w=word, c=letter)
     count = str(word.count(letter))
     answer = fill(dice.pick(skills["answer"]), n=count)
     return [user(question), *with_calculator(f'" {word}".count("{letter}")', count, answer)]

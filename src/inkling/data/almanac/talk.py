@@ -10,7 +10,6 @@ from inkling.data.almanac.facts import Fact
 from inkling.data.almanac.lexicon import Topic, invented_name, words_file
 from inkling.data.almanac.phrases import load_frames
 from inkling.data.almanac.skills import Message, assistant, user
-from inkling.data.almanac.slips import asked
 from inkling.data.almanac.wording import fill, first_up
 from inkling.data.almanac.world import World
 
@@ -19,7 +18,7 @@ _ABOUT = 3  # facts in an answer to "Tell me about …"
 
 def ask(world: World, fact: Fact, dice: Dice, brief: bool = False) -> list[Message]:
     """What is the capital of France?"""
-    question = world.say(fact, asked(world.relation(fact).ask, dice, world))
+    question = world.say(fact, dice.pick(world.relation(fact).ask))
     if dice.chance(0.08):  # people are in a hurry
         question = question.rstrip(".?")
     return [user(question), assistant(_answer(world, fact, brief))]
@@ -27,13 +26,12 @@ def ask(world: World, fact: Fact, dice: Dice, brief: bool = False) -> list[Messa
 
 def follow(world: World, fact: Fact, dice: Dice, brief: bool = False) -> list[Message]:
     """Another fact about the subject of the last answer: "And its currency?" """
-    question = world.say(fact, asked(world.relation(fact).follow, dice, world))
-    return [user(question), assistant(_answer(world, fact, brief))]
+    return [user(world.say(fact, dice.pick(world.relation(fact).follow))), assistant(_answer(world, fact, brief))]
 
 
 def other(world: World, fact: Fact, dice: Dice, brief: bool = False) -> list[Message]:
     """The last question about another subject: "And Spain?" """
-    question = fill(asked(load_frames()["other"]["ask"], dice, world), name=world.name(fact))
+    question = fill(dice.pick(load_frames()["other"]["ask"]), name=world.name(fact))
     return [user(question), assistant(_answer(world, fact, brief))]
 
 
@@ -104,7 +102,7 @@ def unknown(world: World, dice: Dice, held: bool = False) -> list[Message]:
     elif dice.chance(0.5):
         question = _beyond_the_tables(world, dice, held)
     else:
-        question = _unknowable(world, dice, held)
+        question = _unknowable(dice, held)
     return [user(question), assistant(dice.pick(words_file("unknowable")["answer"]))]
 
 
@@ -114,7 +112,7 @@ def _of_nothing(world: World, dice: Dice, held: bool) -> str:
     manner = dice.pick(tables)
     relation = manner.relations[dice.pick(list(manner.relations))]
     name = invented_name(manner.invent, dice, world.names, held)
-    return fill(asked(relation.questions(held), dice, None if held else world), s=name)
+    return fill(dice.pick(relation.questions(held)), s=name)
 
 
 def _beyond_the_tables(world: World, dice: Dice, held: bool) -> str:
@@ -123,18 +121,16 @@ def _beyond_the_tables(world: World, dice: Dice, held: bool) -> str:
     table = dice.pick(tables)
     subject = dice.pick(world.subjects[table])
     manner = world.manners[table]
-    phrasings = manner.unknown_held if held else manner.unknown
-    return fill(asked(phrasings, dice, None if held else world), s=subject)
+    return fill(dice.pick(manner.unknown_held if held else manner.unknown), s=subject)
 
 
-def _unknowable(world: World, dice: Dice, held: bool) -> str:
+def _unknowable(dice: Dice, held: bool) -> str:
     """What did I eat this morning?"""
     words = words_file("unknowable")
-    phrasing = asked(words["held" if held else "ask"], dice, None if held else world)
-    return fill(phrasing, who=dice.pick(words["who"]), what=dice.pick(words["what"]))
+    return fill(dice.pick(words["held" if held else "ask"]), who=dice.pick(words["who"]), what=dice.pick(words["what"]))
 
 
-def topic_exchange(topics: Sequence[Topic], dice: Dice, world: World) -> list[Message]:
+def topic_exchange(topics: Sequence[Topic], dice: Dice) -> list[Message]:
     """A greeting, a question about inkling, small talk."""
     topic = dice.pick(topics)
-    return [user(asked(topic.ask, dice, world)), assistant(dice.pick(topic.answer))]
+    return [user(dice.pick(topic.ask)), assistant(dice.pick(topic.answer))]

@@ -14,8 +14,7 @@ import numpy as np
 
 from inkling.data.almanac.dice import Dice
 from inkling.data.almanac.facts import Fact, load_tables
-from inkling.data.almanac.lexicon import held_phrasings
-from inkling.data.almanac.phrases import Manner, Relation, load_frames, load_manners
+from inkling.data.almanac.phrases import Manner, Relation, load_manners
 from inkling.data.almanac.wording import fill
 from inkling.keyed import uniform, words
 
@@ -124,16 +123,6 @@ class World:
     def siblings(self, fact: Fact) -> list[Fact]:
         """The facts of the same table and relation, this one among them."""
         return self.by_relation[fact.table, fact.relation]
-
-    @cached_property
-    def held(self) -> frozenset[str]:
-        """All phrasings that are kept for the exam."""
-        held = {*load_frames()["other"]["held"], *held_phrasings()}
-        for manner in self.manners.values():
-            held.update(manner.unknown_held)
-            for relation in manner.relations.values():
-                held.update(relation.held, relation.follow_held)
-        return frozenset(held)
 
     def wrong_value(self, fact: Fact, dice: Dice) -> str:
         """Another fact's value that is no right answer here; "" where there is none."""
