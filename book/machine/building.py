@@ -1,6 +1,8 @@
 """The book as it should be, made from the pages, the source and the snippets; and what differs from it."""
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from book.machine import blocks, coverage, indexes, links, numbers, snippets, tables
@@ -28,16 +30,14 @@ def build(book: Book, again: bool = False, only: str = "") -> Built:
 
     `only` names the one page whose snippets are run; the others keep their outputs.
     """
-    built = Built({})
-    for path, page in book.pages.items():
-        page = numbers.refresh(book, blocks.refresh(book, page))
-        if only in ("", path) and not list(snippets.complaints(page)):
-            ran = run_page(book, page, again)
-            page = ran.page
+    built = Built({path: numbers.refresh(book, blocks.refresh(book, page)) for path, page in book.pages.items()})
+    runnable = [page for path, page in built.pages.items() if only in ("", path) and not list(snippets.complaints(page))]
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # of pages side by side; their snippets are processes
+        for ran in pool.map(lambda page: run_page(book, page, again), runnable):
+            built.pages[ran.page.path] = ran.page
             built.problems += ran.problems
             built.pictures |= ran.pictures
-            built.ran += [path] * ran.is_new
-        built.pages[path] = page
+            built.ran += [ran.page.path] * ran.is_new
     book.pages = built.pages  # indexes read what the other pages have become
     for path, page in built.pages.items():
         built.pages[path] = _made(book, page, built.problems)
