@@ -73,7 +73,7 @@ questions that were kept out of all of it. Nothing is downloaded."""
 SAMPLES = (
     ("What is the capital of France?", "And its currency?", "What is 347 times 26?"),
     ("Hello! Who are you?", "How do you spell planet?", "How many e's are in elephant?"),
-    ("Which animal says moo?", "Who wrote Hamlet?", "What is the capital of Zarblonia?"),
+    ("What is the chemical symbol of gold?", "Who wrote Hamlet?", "What is the capital of Zarblonia?"),
 )
 
 
