@@ -31,7 +31,8 @@ def build(book: Book, again: bool = False, only: str = "") -> Built:
     `only` names the one page whose snippets are run; the others keep their outputs.
     """
     built = Built({path: numbers.refresh(book, blocks.refresh(book, page)) for path, page in book.pages.items()})
-    runnable = [page for path, page in built.pages.items() if only in ("", path) and not list(snippets.complaints(page))]
+    asked = [page for path, page in built.pages.items() if only in ("", path)]
+    runnable = [page for page in asked if not list(snippets.complaints(page))]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # of pages side by side; their snippets are processes
         for ran in pool.map(lambda page: run_page(book, page, again), runnable):
             built.pages[ran.page.path] = ran.page

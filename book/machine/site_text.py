@@ -13,6 +13,7 @@ from book.machine.book import Book
 from book.machine.links import headings, resolve
 from book.machine.parts import Page, Part
 from book.machine.paths import link
+from book.machine.problem import Wrong
 from book.machine.site_lists import for_site
 
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
@@ -86,7 +87,12 @@ class Staged:
             file = self.folder / f"{name}-{theme}.svg"
             if not file.exists():
                 file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_text(diagram(code, theme), encoding="utf-8")
+                try:
+                    drawn = diagram(code, theme)
+                except RuntimeError as error:  # what the library raises for a diagram that it cannot read
+                    first = code.strip().splitlines()[0]
+                    raise Wrong(f"{page.path}: the diagram {first!r} cannot be drawn: {error}", "Mend it.") from None
+                file.write_text(drawn, encoding="utf-8")
         light, dark = (link(page.path, f"{name}-{theme}.svg") for theme in ("default", "dark"))
         return f"\n![diagram]({light}#only-light)\n![diagram]({dark}#only-dark)\n"
 
