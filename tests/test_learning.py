@@ -23,7 +23,8 @@ def run(name: str, folder) -> tuple[str, list[list[str]]]:
     )
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if line.startswith("| ")]
-    return done.stdout, [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return done.stdout, [row for row in rows if set(row[0]) != {"-"}]
 
 
 def figure(cell: str) -> float:
