@@ -374,6 +374,7 @@ def test_health_metrics_and_document(client, address):
     complete(client)
     assert httpx.get(f"{address}/health").json() == {"status": "ok", "model": "tiny", "unfinished": 0}
     text = httpx.get(f"{address}/metrics").text
+    assert 'inkling_responses_total{path="/v1/completions",status="200"}' in text
     assert 'inkling_answers_total{reason="done"}' in text and "inkling_first_token_seconds_bucket" in text
     document = httpx.get(f"{address}/openapi.json").json()
     assert {"/v1/chat/completions", "/v1/completions", "/v1/models", "/v1/tokenize"} <= document["paths"].keys()

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
@@ -38,7 +38,7 @@ def make_app(
     scheduler = Scheduler(served, metrics, limits.max_rows, limits.max_waiting)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
         scheduler.start()
         yield
         scheduler.close()
@@ -47,7 +47,7 @@ def make_app(
         title="inkling",
         version=__version__,
         description=f"The model {served.name}, as clients of OpenAI's API know it.",
-        lifespan=lifespan,
+        lifespan=_lifespan,
         docs_url=None,  # these pages come from other hosts
         redoc_url=None,
     )
@@ -62,7 +62,7 @@ def make_app(
         app.include_router(inside.inside_router(served), dependencies=guard, responses=REFUSALS)
     if PAGE.is_dir():
         app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
-    app.add_middleware(_Counted, metrics=metrics, app_=app)
+    app.add_middleware(_Counted, metrics=metrics)
     app.add_middleware(WholeRequests, max_body=limits.max_body, seconds=limits.upload_seconds)
     if cors:
         app.add_middleware(CORSMiddleware, allow_origins=list(cors), allow_methods=["GET", "POST"], allow_headers=["*"])
@@ -72,31 +72,32 @@ def make_app(
 def _add_health(app: FastAPI, served: Served, scheduler: Scheduler) -> None:
     @app.get("/health", summary="Whether it works, and how busy it is", tags=["operating"])
     async def health() -> JSONResponse:
+        """Answers as long as the server takes requests."""
         return JSONResponse({"status": "ok", "model": served.name, "unfinished": scheduler.unfinished})
 
 
 def _add_metrics(app: FastAPI, metrics: Metrics, guard: Sequence[Any]) -> None:
     @app.get("/metrics", summary="Counters for Prometheus", tags=["operating"], dependencies=guard, responses=REFUSALS)
-    async def show(_: Request) -> Response:
+    async def show_metrics() -> Response:
+        """Text in Prometheus' format."""
         return PlainTextResponse(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 class _Counted:
     """Counts responses by path and status. Paths that are no route are one, or strangers would fill the memory."""
 
-    def __init__(self, app: Any, metrics: Metrics, app_: FastAPI) -> None:
+    def __init__(self, app: Any, metrics: Metrics) -> None:
         self.app, self.metrics = app, metrics
-        self.paths = {route.path for route in app_.routes if hasattr(route, "path")}
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        path = scope["path"] if scope["path"] in self.paths else "other"
 
-        async def counted(message: Message) -> None:
+        async def _counted(message: Message) -> None:
             if message["type"] == "http.response.start":
+                path = getattr(scope.get("route"), "path", "other")
                 self.metrics.responses.labels(path, message["status"]).inc()
             await send(message)
 
-        await self.app(scope, receive, counted)
+        await self.app(scope, receive, _counted)

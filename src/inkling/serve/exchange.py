@@ -95,11 +95,11 @@ class _Stream(StreamingResponse):
 async def _whole(exchange: Exchange, replies: Replies, request: Request) -> Response:
     found: dict[int, list[Piece]] = {choice.index: [] for choice in exchange.choices}
 
-    async def collect() -> None:
+    async def _collect() -> None:
         async for choice, piece in exchange.pieces():
             found[choice.index].append(piece)
 
-    collecting = asyncio.ensure_future(collect())
+    collecting = asyncio.ensure_future(_collect())
     leaving = asyncio.ensure_future(_until_gone(request))
     try:
         await asyncio.wait({collecting, leaving}, return_when=asyncio.FIRST_COMPLETED)

@@ -44,10 +44,10 @@ class WholeRequests:
             return
         pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
-        async def whole() -> Message:
+        async def _whole() -> Message:
             return pending.pop() if pending else await receive()
 
-        await self.app(scope, whole, send)
+        await self.app(scope, _whole, send)
 
     async def _read(self, receive: Receive) -> bytes:
         body = bytearray()
