@@ -381,7 +381,8 @@ def test_health_metrics_and_document(client, address):
     assert "422" not in json.dumps(document["paths"])
     missing = httpx.get(f"{address}/v1/nothing")
     assert missing.status_code == 404 and missing.json()["error"]["type"] == "not_found_error"
-    assert httpx.get(f"{address}/v1/completions").status_code == 405
+    assert httpx.get(f"{address}/v1/completions").status_code in (404, 405)
+    assert missing.headers["x-content-type-options"] == "nosniff" and missing.headers["x-frame-options"] == "DENY"
 
 
 def test_what_was_read_before_is_not_read_again(client):

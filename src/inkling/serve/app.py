@@ -62,7 +62,7 @@ def make_app(
         app.include_router(inside.inside_router(served), dependencies=guard, responses=REFUSALS)
     if PAGE.is_dir():
         app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
-    app.add_middleware(_Counted, metrics=metrics)
+    app.add_middleware(_Responses, metrics=metrics)
     app.add_middleware(WholeRequests, max_body=limits.max_body, seconds=limits.upload_seconds)
     if cors:
         app.add_middleware(CORSMiddleware, allow_origins=list(cors), allow_methods=["GET", "POST"], allow_headers=["*"])
@@ -83,8 +83,17 @@ def _add_metrics(app: FastAPI, metrics: Metrics, guard: Sequence[Any]) -> None:
         return PlainTextResponse(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-class _Counted:
-    """Counts responses by path and status. Paths that are no route are one, or strangers would fill the memory."""
+# A browser takes nothing here for what it is not called, shows it in no other page, and tells nobody where it was.
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
+
+class _Responses:
+    """Counts responses by route and status, and adds to their headers. Paths that are no route count as one, or strangers
+    would fill the memory."""
 
     def __init__(self, app: Any, metrics: Metrics) -> None:
         self.app, self.metrics = app, metrics
@@ -94,10 +103,11 @@ class _Counted:
             await self.app(scope, receive, send)
             return
 
-        async def _counted(message: Message) -> None:
+        async def _send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 path = getattr(scope.get("route"), "path", "other")
                 self.metrics.responses.labels(path, message["status"]).inc()
+                message["headers"] = [*message.get("headers", ()), *_HEADERS]
             await send(message)
 
-        await self.app(scope, receive, _counted)
+        await self.app(scope, receive, _send)

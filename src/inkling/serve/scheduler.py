@@ -17,8 +17,8 @@ from inkling.model.cost import kv_cache_bytes
 from inkling.serve.metrics import Metrics
 from inkling.serve.served import Served
 
-# A prompt is read in pieces of so many tokens, and about as many in one step: 124M parameters read 64 tokens in about
-# the time of three steps of 16 rows on two cores, so nobody who decodes waits longer than that.
+# A prompt is read in pieces of CHUNK tokens, and about READS tokens are read in one step: whoever decodes waits for that
+# much, and not for a whole prompt. With less at once more of the time would go into reading weights.
 CHUNK = 64
 READS = 128
 REMEMBERED_BYTES = 2**28
