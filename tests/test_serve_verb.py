@@ -56,7 +56,7 @@ def test_it_serves_and_at_sigterm_ends_what_it_began(talks):
         client = client_of(address)
         model = client.models.list().data[0]
         assert model.id == "talker" and model.can_chat
-        stream = client.completions.create(model="talker", prompt="a", max_tokens=600, stream=True)
+        stream = client.completions.create(model="talker", prompt="a", max_tokens=2000, temperature=0, stream=True)
         pieces = iter(stream)
         next(pieces)
         ended = threading.Timer(0.05, os.kill, [process.pid, signal.SIGTERM])

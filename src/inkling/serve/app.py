@@ -92,8 +92,10 @@ _HEADERS = (
 
 
 class _Responses:
-    """Counts responses by route and status, and adds to their headers. Paths that are no route count as one, or strangers
-    would fill the memory."""
+    """Counts responses by route and status, and adds to their headers.
+
+    Paths that are no route count as one, or strangers would fill the memory.
+    """
 
     def __init__(self, app: Any, metrics: Metrics) -> None:
         self.app, self.metrics = app, metrics

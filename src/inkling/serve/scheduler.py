@@ -17,7 +17,7 @@ from inkling.model.cost import kv_cache_bytes
 from inkling.serve.metrics import Metrics
 from inkling.serve.served import Served
 
-# A prompt is read in pieces of CHUNK tokens, and about READS tokens are read in one step: whoever decodes waits for that
+# A prompt is read in pieces of CHUNK tokens, and about READS tokens are read in one step: whoever decodes waits for so
 # much, and not for a whole prompt. With less at once more of the time would go into reading weights.
 CHUNK = 64
 READS = 128
