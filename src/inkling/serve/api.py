@@ -128,13 +128,14 @@ class Api:
         sampling = asked.sampling(CHAT_SAMPLING if is_chat else TEXT_SAMPLING)
         seed = asked.seed if asked.seed is not None else secrets.randbits(62)
         exchange = Exchange(self.scheduler)
+        special = set(self.served.tokenizer.special_tokens.values())
         choices = []
         for i, (voice, prompt) in enumerate(zip(voices, ids, strict=True)):
             # The first answer to a prompt is what `inkling sample` says first with this seed.
             sample = i % (len(voices) // len({id(prompt) for prompt in ids}))
             wanted = ask(voice, prompt, budget, sampling, sample_seed(seed, sample), alternatives)
             check_request(wanted, self.served.model.config.vocab_size)
-            choices.append(Choice(i, voice, wanted, self.served.tokenizer, exchange.send))
+            choices.append(Choice(i, voice, wanted, special, exchange.send))
         head = {
             "id": f"{'chatcmpl' if is_chat else 'cmpl'}-{secrets.token_hex(12)}",
             "created": int(time.time()),

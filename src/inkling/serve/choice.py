@@ -1,7 +1,7 @@
 """One answer on its way to a client: tokens in, from the engine's thread; pieces of text with all that belongs to them
 out, to the web's."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -9,7 +9,6 @@ from inkling.infer.answer import Answer, Continuation, Event, ToolCall, ToolResu
 from inkling.infer.request import Request
 from inkling.infer.sampling import Likelihood
 from inkling.serve.scheduler import Ended, Job
-from inkling.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,8 @@ class Choice:
     index: int
     voice: Answer | Continuation
     request: Request
-    tokenizer: Tokenizer
+    special: Collection[int]
+    """ids that are marks and no text"""
     send: Callable[["Choice", Piece], None]
     tokens: int = 0
     """new ones so far, those of tools included"""
@@ -53,7 +53,7 @@ class Choice:
     def take(self, token: int, likelihood: Likelihood | None) -> None:
         """The next token has come."""
         self.tokens += 1
-        is_text = not self.voice.is_calling and token not in self.tokenizer.special_tokens.values()
+        is_text = not self.voice.is_calling and token not in self.special
         if likelihood is not None and is_text:
             self._held.append(Noted(likelihood, self.voice.decoded))
         piece = self._piece(self.voice.take(token))

@@ -17,6 +17,7 @@ class Replies:
     def __init__(self, is_chat: bool, tokenizer: Tokenizer, head: dict[str, Any], forgotten: int = 0) -> None:
         """`head` has id, created and model; `forgotten` turns of the conversation did not fit."""
         self.is_chat, self.tokenizer, self.head, self.forgotten = is_chat, tokenizer, head, forgotten
+        self._names = {special: name for name, special in tokenizer.special_tokens.items()}
 
     def whole(self, choices: Sequence[tuple[Choice, list[Piece]]], usage: dict[str, Any]) -> dict[str, Any]:
         """The response that is not streamed."""
@@ -100,9 +101,8 @@ class Replies:
 
     def _text(self, token: int) -> str:
         """The token's name. Parts of characters are written as bytes, or all of them would have the same."""
-        names = {special: name for name, special in self.tokenizer.special_tokens.items()}
         try:
-            return names.get(token) or self._bytes(token).decode("utf-8")
+            return self._names.get(token) or self._bytes(token).decode("utf-8")
         except UnicodeDecodeError:
             return "bytes:" + "".join(f"\\x{byte:02x}" for byte in self._bytes(token))
 
