@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inkling.errors import UserError
+from inkling.infer.batch import Batch
 from inkling.infer.cache import KVCache
-from inkling.infer.engine import Engine, Request, _alike, generate, sample_seed
+from inkling.infer.engine import Engine, Request, generate, sample_seed
+from inkling.infer.reading import alike
 from inkling.infer.sampling import (
     SamplingSettings,
     check_sampling,
@@ -66,25 +68,28 @@ def random_prompt(length, seed=0):
     return torch.randint(61, (length,), generator=torch.Generator().manual_seed(seed)).tolist()
 
 
-class Recording(Engine):
-    """An engine that keeps the logits from which each token of each request was drawn."""
+class Recording(Batch):
+    """A batch that keeps the logits from which each token of each request was drawn."""
 
-    def __init__(self, model, **options):
+    def __init__(self, model, requests, **options):
         super().__init__(model, **options)
-        self.logits = {}
-        self.largest_batch = 0
+        self.largest = 0
+        self.members = [self.add(request) for request in requests]
+        self.logits = {row: [] for row in self.members}
 
-    def _next_tokens(self, rows, cache):
-        calls, head = [], self.model.head
-        self.model.head = lambda x: calls.append(head(x)) or calls[-1]
-        try:
-            tokens = super()._next_tokens(rows, cache)
-        finally:
-            del self.model.head
-        self.largest_batch = max(self.largest_batch, len(rows))
-        for row, logits in zip(rows, calls[0], strict=True):
-            self.logits.setdefault(row.index, []).append(logits)
-        return tokens
+    def _logits(self, ready):
+        logits = super()._logits(ready)
+        self.largest = max(self.largest, len(self.rows))
+        for i, row_logits in zip(ready, logits, strict=True):
+            self.logits[self.rows[i]].append(row_logits)
+        return logits
+
+    def run(self):
+        """The new ids of each request, and the logits they were drawn from."""
+        while self.is_busy:
+            for _ in self.step():
+                pass
+        return [row.new for row in self.members], [self.logits[row] for row in self.members]
 
 
 # --- cached = uncached -----------------------------------------------------------------------------------
@@ -93,13 +98,12 @@ class Recording(Engine):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_cached_logits_equal_uncached_across_the_end_of_the_context(variant):
     model = make_model(variant)
-    engine = Recording(model)
     request = Request([7], 300, SamplingSettings(temperature=10.0, top_k=0))  # so hot that tokens are random
-    new = engine.generate([request])[0]
+    [new], [all_logits] = Recording(model, [request]).run()
     assert len(new) == 300
     assert len(set(new)) > 50
     window = [7]
-    for token, logits in zip(new, engine.logits[0], strict=True):
+    for token, logits in zip(new, all_logits, strict=True):
         window = fit_context(window, 32)
         with torch.no_grad():
             torch.testing.assert_close(logits, model(torch.tensor([window]))[0, -1], atol=1e-4, rtol=0)
@@ -163,14 +167,14 @@ def mixed_requests():
 @pytest.mark.parametrize(("variant", "max_rows"), [*((name, 64) for name in VARIANTS), ("gpt2", 3)])
 def test_a_batch_equals_each_request_alone(variant, max_rows):
     model, requests = make_model(variant), mixed_requests()
-    together = Recording(model, max_rows=max_rows)
-    results = together.generate(requests)
-    assert together.largest_batch == min(max_rows, 9)
+    together = Recording(model, requests, max_rows=max_rows)
+    results, logits = together.run()
+    assert together.largest == min(max_rows, 9)
     assert [len(new) for new in results] == [8 * i + 1 for i in range(9)] + [0]
     for i, request in enumerate(requests[:-1]):
-        alone = Recording(model)
-        assert alone.generate([request]) == [results[i]]
-        torch.testing.assert_close(torch.stack(together.logits[i]), torch.stack(alone.logits[0]), atol=1e-4, rtol=0)
+        [new], [alone] = Recording(model, [request]).run()
+        assert new == results[i]
+        torch.testing.assert_close(torch.stack(logits[i]), torch.stack(alone), atol=1e-4, rtol=0)
 
 
 def test_a_prompt_is_computed_once_for_many_samples():
@@ -180,7 +184,7 @@ def test_a_prompt_is_computed_once_for_many_samples():
     model.hidden = lambda ids, cache=None: read.append(tuple(ids.shape)) or hidden(ids, cache)
     prompt = random_prompt(20)
     Engine(model).generate([Request(prompt, 2, PLAIN, seed=i) for i in range(5)])
-    assert read == [(1, 19), (5, 1), (5, 1)]
+    assert read == [(1, 19), (6, 1), (6, 1)]  # six is a batch's fixed size
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -202,10 +206,10 @@ def test_prompts_of_many_lengths_are_read_together(variant, max_rows):
 
 def test_groups_that_are_read_together_are_alike_and_not_too_large():
     texts = [(0,) * length for length in [1, 1, 2, 9, 10, 12, 13, 30, *[1000] * 5]]
-    groups = list(_alike(texts))
+    groups = list(alike(texts))
     assert [len(text) for group in groups for text in group] == sorted(map(len, texts))
     assert [len(group) for group in groups] == [2, 1, 3, 1, 1, 2, 2, 1]
-    assert list(_alike([])) == []
+    assert list(alike([])) == []
 
 
 def test_samples_of_one_prompt_differ_from_the_first_token_on():

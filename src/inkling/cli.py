@@ -15,6 +15,7 @@ VERBS = {
     "sft": "teach a trained model to talk",
     "sample": "let a trained model write",
     "chat": "talk with a model that was taught to",
+    "serve": "put a model behind an address: a page, and an API that OpenAI's clients know",
     "evaluate": "ask a model questions, and count the right answers",
     "speedrun": "all of it: facts → text → model → conversation → exam, on a CPU in minutes",
     "plot": "draw the loss curves of one run or several",

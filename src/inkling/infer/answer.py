@@ -1,13 +1,15 @@
-"""One answer of the assistant: tokens in, what the person sees out, and tools used in between.
+"""What a model says, while it says it: tokens in, what the person sees out, and tools used in between.
 
-It decodes nothing itself. Whoever does gives it each token, and does after it what `then` says: a hook of the engine.
+`Answer` is the assistant's in a dialogue, `Continuation` that of any text. They decode nothing themselves. Whoever does
+gives them each token, and does after it what `then` says: a hook of the engine, which `ask` sets.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from inkling.infer.engine import Then
+from inkling.infer.request import Request, Then
+from inkling.infer.sampling import SamplingSettings
 from inkling.infer.textstream import TextStream
 from inkling.infer.tools import Tool, ToolError, calculate
 from inkling.text.conversation import chat_marks
@@ -51,6 +53,35 @@ class Cut:
 Event = str | ToolCall | ToolResult | Forgotten | Cut
 
 
+class Continuation:
+    """A text while it goes on, until a stop text or the mark that ends a document."""
+
+    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = ()) -> None:
+        self.then: Then = "continue"
+        self.is_calling = False
+        """whether what comes now is said to a tool and not shown"""
+        self._special = set(tokenizer.special_tokens.values())
+        self._text = TextStream(tokenizer, stop)
+
+    def take(self, token: int) -> Iterator[Event]:
+        """What `token` adds to what the person sees."""
+        if token in self._special:
+            self.then = "stop"
+        else:
+            yield from _if_any(self._text.push(token))
+            if self._text.stopped:
+                self.then = "stop"
+
+    def finish(self) -> Iterator[Event]:
+        """What was still held back, once the tokens have ended."""
+        yield from _if_any(self._text.finish())
+
+    @property
+    def decoded(self) -> int:
+        """Characters so far, those included that may be the beginning of a stop text."""
+        return self._text.decoded
+
+
 class Answer:
     """One answer while it is being said: tokens in, events out; `then` is the hook's answer after each token."""
 
@@ -71,6 +102,7 @@ class Answer:
         self._called: list[int] | None = None  # what the model asks a tool, while it does
         self._forced = 0  # ids that we made the model say, and that are still to come by here
         self._before: list[dict[str, Any]] = []  # messages that are complete
+        self._decoded_before = 0  # characters of them
 
     def take(self, token: int) -> Iterator[Event]:
         """What `token` adds to what the person sees. A mark that does not belong here ends the answer."""
@@ -98,6 +130,16 @@ class Answer:
             yield from self._show(self._text.finish())
 
     @property
+    def is_calling(self) -> bool:
+        """Whether what comes now is said to a tool and not shown."""
+        return self._called is not None
+
+    @property
+    def decoded(self) -> int:
+        """Characters so far, those included that may be the beginning of a stop text."""
+        return self._decoded_before + self._text.decoded
+
+    @property
     def has_spoken(self) -> bool:
         """Whether there is anything to remember."""
         return bool(self._shown or self._before)
@@ -109,8 +151,7 @@ class Answer:
 
     def _show(self, text: str) -> Iterator[Event]:
         self._shown += text
-        if text:
-            yield text
+        yield from _if_any(text)
 
     def _use_tool(self, text: str) -> Iterator[Event]:
         count = sum(message["role"] == "tool" for message in self._before)
@@ -123,6 +164,7 @@ class Answer:
             {"role": "assistant", "content": self._shown, "tool_calls": [make_call(name, text, call_id)]},
             {"role": "tool", "tool_call_id": call_id, "content": result.text},
         ]
+        self._decoded_before += self._text.decoded
         self._text, self._shown, self._called = TextStream(self.tokenizer, self.stop), "", None
         forced = self.tokenizer.encode(result.text)
         self.then = [self._marks["<|output_start|>"], *forced, self._marks["<|output_end|>"]]
@@ -139,3 +181,20 @@ class Answer:
             except ToolError as error:
                 problem = str(error)
         return next(iter(self.tools), "calculator"), ToolResult("error", problem)
+
+
+def _if_any(text: str) -> Iterator[Event]:
+    if text:
+        yield text
+
+
+def ask(
+    voice: Answer | Continuation,
+    ids: Sequence[int],
+    budget: int,
+    sampling: SamplingSettings,
+    seed: int,
+    alternatives: int | None = None,
+) -> Request:
+    """What to ask the engine for at most `budget` tokens, each of which `voice` takes as it comes."""
+    return Request(ids, budget, sampling, seed, lambda new: voice.then, alternatives)

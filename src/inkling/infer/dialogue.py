@@ -5,8 +5,8 @@ from contextlib import closing
 from pathlib import Path
 
 from inkling.errors import UserError
-from inkling.infer.answer import CALCULATOR, Answer, Cut, Event, Forgotten
-from inkling.infer.engine import Engine, Request
+from inkling.infer.answer import CALCULATOR, Answer, Cut, Event, Forgotten, ask
+from inkling.infer.engine import Engine
 from inkling.infer.fit import fit_prompt, in_turns
 from inkling.infer.sampling import SamplingSettings
 from inkling.infer.tools import Tool
@@ -71,13 +71,8 @@ class Dialogue:
         self._asked += 1
         calls_before = sum(message["role"] == "tool" for message in self.messages)
         answer = Answer(self.tokenizer, self.stop, self.tools, first_call=calls_before)
-        request = Request(
-            ids,
-            min(self.max_new_tokens, context - len(ids)),
-            self.sampling,
-            seed_for("answer", self.seed, self._asked),  # the same question asked again gets another answer
-            lambda new: answer.then,
-        )
+        seed = seed_for("answer", self.seed, self._asked)  # the same question asked again gets another answer
+        request = ask(answer, ids, min(self.max_new_tokens, context - len(ids)), self.sampling, seed)
         tokens = Engine(self.model).stream([request])
         return self._answer(turn, forgotten, answer, tokens)
 

@@ -30,6 +30,15 @@ class SamplingSettings:
     """above 1 makes tokens that the context holds less likely; 1: off"""
 
 
+@dataclass(frozen=True)
+class Likelihood:
+    """How likely a drawn token was, and the likeliest tokens at its place, likeliest first: natural logarithms."""
+
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...]
+
+
 def check_sampling(settings: SamplingSettings) -> None:
     """Refuse what has no meaning. Raises UserError."""
     s, penalty = settings, settings.repetition_penalty
@@ -113,8 +122,10 @@ def keep_top_p(p: Tensor, share: float) -> Tensor:
     """The nucleus: the fewest tokens that together hold `share` of the probability. Holtzman et al. 2020,
     "The Curious Case of Neural Text Degeneration"."""
     ordered, index = p.sort(dim=-1, descending=True, stable=True)  # (B, V)
-    likelier = ordered.cumsum(dim=-1) - ordered  # the probability of all that stand before
-    is_outside = likelier >= share * p.sum(dim=-1, keepdim=True)
+    line = ordered.cumsum(dim=-1)
+    likelier = line - ordered  # the probability of all that stand before
+    # The end of the line, and not p.sum(): that adds up in another order when other rows are there.
+    is_outside = likelier >= share * line[:, -1:]
     is_outside[:, 0] = False
     return torch.zeros_like(p).scatter(-1, index, ordered.masked_fill(is_outside, 0.0))
 
@@ -136,3 +147,10 @@ def inverse_cdf(p: Tensor, numbers: Sequence[float]) -> Tensor:
     spot = torch.tensor(numbers, dtype=torch.float64, device=p.device).unsqueeze(1) * total  # (B, 1)
     spot = spot.minimum(torch.nextafter(total, torch.zeros_like(total)))  # rounding must not reach the end
     return torch.searchsorted(line, spot, right=True).squeeze(1)
+
+
+def likelihoods(logits: Tensor, token: int, alternatives: int) -> Likelihood:
+    """What the model itself said of `token` at logits (V,): before temperature, penalties and cuts."""
+    logprobs = logits.float().log_softmax(dim=-1)
+    values, ids = logprobs.topk(min(alternatives, len(logprobs)))
+    return Likelihood(token, float(logprobs[token]), tuple(zip(ids.tolist(), values.tolist(), strict=True)))

@@ -21,6 +21,7 @@ class TextStream:
         self.tokenizer = tokenizer
         self.stops = [stop for stop in stops if stop]
         self.stopped = False
+        self.decoded = 0  # characters so far, held back ones included
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._held = ""  # decoded, but perhaps the beginning of a stop text
 
@@ -39,6 +40,7 @@ class TextStream:
     def _show(self, text: str, is_last: bool) -> str:
         if self.stopped:
             return ""
+        self.decoded += len(text)
         text = self._held + text
         found = [place for stop in self.stops if (place := text.find(stop)) >= 0]
         if found:

@@ -1,1 +1,1 @@
-"""Model → people: chat in the terminal."""
+"""Model → people: chat in the terminal, and over HTTP."""
