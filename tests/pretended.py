@@ -137,6 +137,7 @@ class Pretended:
         return [said[i : i + 5] for i in range(0, len(said), 5)]
 
     async def _events(self, question: str, words: list[str], is_chat: bool) -> AsyncIterator[str]:
+        is_whole = False
         try:
             for word in words:
                 choice = {"delta": {"content": word}} if is_chat else {"text": word}
@@ -145,10 +146,11 @@ class Pretended:
                     await asyncio.sleep(0.03)
             yield _event({"choices": [{"index": 0, "finish_reason": "length" if question == "cut" else "stop"}]})
             yield _event({"choices": [], "usage": {"completion_tokens": len(words)}})
+            is_whole = True
             yield "data: [DONE]\n\n"
-        except asyncio.CancelledError:
-            self.left.append(question)
-            raise
+        finally:  # which a client that goes away brings about
+            if not is_whole:
+                self.left.append(question)
 
 
 def _stream(events: AsyncIterator[str]) -> StreamingResponse:

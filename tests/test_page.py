@@ -120,7 +120,7 @@ def test_an_answer_can_be_stopped_and_the_server_hears_of_it(page, server):
     page.goto(server.url)
     say(page, "slow stop")
     expect(answers(page)).to_contain_text("word3")
-    page.get_by_role("button", name="Stop").click()
+    page.get_by_role("button", name="Stop", exact=True).click()
     wait_for_end(page)
     expect(answers(page)).to_contain_text("Stopped.")
     said = answers(page).locator(".body").inner_text()

@@ -55,7 +55,8 @@ function cells(weights) {
   const paths = Array.from({ length: SHADES }, () => []);
   weights.forEach((row, i) => {
     row.forEach((share, j) => {
-      const shade = Math.round(share * SHADES); // 0 is not drawn
+      // By the root, so that one part in thirty can be told from nothing. 0 is not drawn.
+      const shade = Math.round(Math.sqrt(share) * SHADES);
       if (shade > 0) paths[shade - 1].push(`M${j} ${i}h1v1h-1z`);
     });
   });

@@ -15,6 +15,7 @@ let removed = null; // the conversation that was deleted last
 let warning = "";
 let stopper = null; // while an answer comes
 let followsEnd = true;
+let isLeaving = false;
 
 /** Show the latest conversation, and listen. */
 export function startChat() {
@@ -35,7 +36,13 @@ export function startChat() {
     followsEnd = $("log").scrollHeight - $("log").scrollTop - $("log").clientHeight < NEAR_END;
   });
   $("log").addEventListener("drawn", scrollToEnd);
-  addEventListener("pagehide", () => keepSaved(conversation));
+  addEventListener("pagehide", () => {
+    keepSaved(conversation);
+    isLeaving = true; // the connections break now, which is nobody's fault and not to be kept
+  });
+  addEventListener("pageshow", () => {
+    isLeaving = false;
+  });
 }
 
 // --- conversations ----------------------------------------------------------------------------------------
@@ -82,7 +89,7 @@ function keepSystem() {
 
 /** Save what has something in it, and was not deleted meanwhile. */
 function keepSaved(one) {
-  if (!one.messages.length || one === removed) return;
+  if (!one.messages.length || one === removed || isLeaving) return;
   if (!saveConversation(one)) {
     warning = "This browser has no room left: this conversation is lost when the page closes. Delete an older one.";
     speak(warning);
