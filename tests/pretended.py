@@ -7,7 +7,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import uvicorn
@@ -48,15 +48,11 @@ print("<b>not bold</b>")
 """
 
 
-class Pretended:
-    """Runs in a thread, can be killed, and started again at the same port. `asked` holds the bodies of requests."""
+class Listening:
+    """An application in a thread, which can be killed, and started again at the same port."""
 
-    def __init__(self, served: Served, token: str = "") -> None:
-        self.served, self.token = served, token
-        self.asked: list[dict[str, Any]] = []
-        self.left: list[str] = []
-        """the questions whose askers went away before the end"""
-        self.port = 0
+    def __init__(self, make: Callable[[], FastAPI]) -> None:
+        self.make, self.port = make, 0
         self.start()
 
     @property
@@ -65,12 +61,11 @@ class Pretended:
 
     def start(self) -> None:
         """Returns once it listens."""
-        config = uvicorn.Config(self._app(), host="127.0.0.1", port=self.port, log_level="error")
+        config = uvicorn.Config(self.make(), host="127.0.0.1", port=self.port, log_level="error")
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, daemon=True)
         self.thread.start()
-        until = time.monotonic() + 20
-        while not self.server.started and time.monotonic() < until:
+        while not self.server.started and self.thread.is_alive():
             time.sleep(0.02)
         self.port = self.server.servers[0].sockets[0].getsockname()[1]
 
@@ -79,7 +74,18 @@ class Pretended:
         self.server.force_exit = self.server.should_exit = True
         for connection in list(self.server.server_state.connections):
             connection.loop.call_soon_threadsafe(connection.transport.abort)
-        self.thread.join(20)
+        self.thread.join(60)
+
+
+class Pretended(Listening):
+    """`asked` holds the bodies of requests."""
+
+    def __init__(self, served: Served, token: str = "") -> None:
+        self.served, self.token = served, token
+        self.asked: list[dict[str, Any]] = []
+        self.left: list[str] = []
+        """the questions whose askers went away before the end"""
+        super().__init__(self._app)
 
     def _app(self) -> FastAPI:
         app = FastAPI()

@@ -1,6 +1,5 @@
 """Every refusal in the shape that clients of OpenAI's API understand: {"error": {message, type, param, code}}."""
 
-import logging
 from http import HTTPStatus
 from typing import Any
 
@@ -68,27 +67,26 @@ def handle_errors(app: FastAPI) -> None:
     """Let every error of `app` leave in this shape."""
 
     @app.exception_handler(ApiError)
-    async def refused(_: Request, error: ApiError) -> JSONResponse:
+    async def _refused(_: Request, error: ApiError) -> JSONResponse:
         return error_response(error.status, error.message, error.param, error.code, error.retry_after)
 
     @app.exception_handler(UserError)
-    async def mistaken(_: Request, error: UserError) -> JSONResponse:
+    async def _mistaken(_: Request, error: UserError) -> JSONResponse:
         code = "context_length_exceeded" if isinstance(error, TooLong) else None
         return error_response(400, in_words(error), code=code)
 
     @app.exception_handler(RequestValidationError)
-    async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def _malformed(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"] if part != "body")
         return error_response(400, f"{place}: {first['msg']}" if place else str(first["msg"]), param=place or None)
 
     @app.exception_handler(HTTPException)
-    async def not_there(_: Request, error: HTTPException) -> JSONResponse:
+    async def _not_there(_: Request, error: HTTPException) -> JSONResponse:
         response = error_response(error.status_code, str(error.detail or HTTPStatus(error.status_code).phrase))
         response.headers.update(error.headers or {})
         return response
 
     @app.exception_handler(Exception)
-    async def broken(request: Request, error: Exception) -> JSONResponse:
-        logging.getLogger("inkling.serve").exception("a request failed: %s", request.url.path, exc_info=error)
+    async def _broken(_: Request, error: Exception) -> JSONResponse:
         return error_response(500, "The server failed at this request. Its log says more.")

@@ -7,13 +7,16 @@ import { h, svg } from "./dom.js";
 const SHADES = 12;
 const MOST_LABELS = 40;
 const LONGEST_LABEL = 9;
+const LARGEST = 512; // pixels
+const LARGEST_CELL = 20;
 
 /** The weights of one head → a picture; `choose(position)` is called for the row that is clicked. */
 export function heatmap(weights, labels, place, choose) {
   const count = weights.length;
   const margin = count <= MOST_LABELS ? Math.min(7, 1 + Math.max(...labels.map(length)) * 0.62) : 0;
   const size = count + margin;
-  const picture = svg("svg", { class: "heatmap", viewBox: `${-margin} ${-margin} ${size} ${size}`, role: "img" });
+  const width = Math.min(LARGEST, size * LARGEST_CELL);
+  const picture = svg("svg", { class: "heatmap", width, viewBox: `${-margin} ${-margin} ${size} ${size}`, role: "img" });
   picture.setAttribute("aria-label", "How much each token (row) takes from each token before it (column)");
   picture.append(...cells(weights));
   if (margin) {

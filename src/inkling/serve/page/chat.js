@@ -36,6 +36,7 @@ export function startChat() {
     followsEnd = $("log").scrollHeight - $("log").scrollTop - $("log").clientHeight < NEAR_END;
   });
   $("log").addEventListener("drawn", scrollToEnd);
+  $("options").addEventListener("toggle", scrollToEnd);
   addEventListener("pagehide", () => {
     keepSaved(conversation);
     isLeaving = true; // the connections break now, which is nobody's fault and not to be kept

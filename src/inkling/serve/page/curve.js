@@ -39,8 +39,11 @@ function grid(ticks, x, y, last, width) {
     parts.push(svg("line", { class: "grid", x1: MARGIN.left, x2: width - MARGIN.right, y1: y(tick), y2: y(tick) }));
     parts.push(svg("text", { class: "axis end", x: MARGIN.left - 8, y: y(tick) + 4 }, String(Number(tick.toFixed(4)))));
   }
-  for (let step = 1; step <= last; step *= 10) {
-    parts.push(svg("text", { class: "axis middle", x: x(step), y: HEIGHT - MARGIN.bottom + 22 }, step.toLocaleString("en")));
+  const within = last < 500 ? [1, 2, 5] : [1];
+  for (let power = 1; power <= last; power *= 10) {
+    for (const step of within.map((factor) => factor * power).filter((one) => one <= last)) {
+      parts.push(svg("text", { class: "axis middle", x: x(step), y: HEIGHT - MARGIN.bottom + 22 }, step.toLocaleString("en")));
+    }
   }
   parts.push(svg("text", { class: "axis middle", x: (MARGIN.left + width - MARGIN.right) / 2, y: HEIGHT - 4 }, "step"));
   return parts;

@@ -130,7 +130,7 @@ function drawSamples() {
     const head = h("div", { class: "row" }, title, h("span", { class: "quiet" }, lossWords(step).replace(", ", "")));
     let body = h("p", { class: "quiet" }, isComing ? "…" : "not asked yet");
     if (problem) body = h("p", { class: "problem" }, problem);
-    else if (text === "") body = h("p", { class: "quiet" }, "(It says nothing.)");
+    else if (text?.trim() === "") body = h("p", { class: "quiet" }, text ? "(It says nothing but space.)" : "(It says nothing.)");
     else if (text !== undefined) body = h("p", { class: "plain-text" }, prompt(), text);
     return h("li", { class: step === chosenStep() ? "card chosen" : "card" }, head, body);
   });
