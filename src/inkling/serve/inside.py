@@ -14,7 +14,7 @@ from inkling.serve.history import History, Question
 from inkling.serve.looking import Choice, likeliest, logit_lens, look, piece, surprises
 from inkling.serve.served import Served
 
-# As much as fits on a page. 128 tokens of GPT-2 on two cores: one second, of which the logit lens takes most.
+# As much as fits on a page; attention grows with the square of it.
 MAX_TOKENS, MAX_CHARACTERS = 128, 8_000
 MAX_SAMPLE_TOKENS, MAX_PROMPT = 256, 2_000
 # Likeliest tokens at each position: of the model itself, and of each layer before its end.
