@@ -1,6 +1,7 @@
 """The command `inkling`: one verb per stage. Reads words and flags, hands them to stages/<verb>.command."""
 
 import importlib
+import keyword
 import os
 import sys
 
@@ -17,6 +18,8 @@ VERBS = {
     "chat": "talk with a model that was taught to",
     "evaluate": "ask a model questions, and count the right answers",
     "speedrun": "all of it: facts → text → model → conversation → exam, on a CPU in minutes",
+    "import": "bring a published model here: GPT-2, Llama, Qwen3, nanochat, or nanoGPT's ckpt.pt",
+    "export": "write a model as the folder that Hugging Face's tools load",
     "plot": "draw the loss curves of one run or several",
     "bench": "how fast a model trains and writes on this machine",
     "size": "what a model costs, before it is built: parameters, FLOPs, memory",
@@ -83,7 +86,8 @@ def dispatch(argv: list[str]) -> None:
     verb, *rest = argv
     if verb not in VERBS:
         raise UserError(f"There is no verb {verb!r}.", f"Verbs: {', '.join(VERBS)}.", status=2)
-    stage = importlib.import_module(f"inkling.stages.{verb}")
+    module = f"{verb}_" if keyword.iskeyword(verb) else verb
+    stage = importlib.import_module(f"inkling.stages.{module}")
     if {"-h", "--help"} & set(rest):
         print(help_text(stage.SETTINGS, f"inkling {verb}", stage.DESCRIPTION))
         return

@@ -9,8 +9,10 @@ from typing import Any
 from inkling.data.batches import BatchPlan, plan_batches
 from inkling.data.mixture import Mixture, open_mixture
 from inkling.errors import UserError, is_out_of_memory
+from inkling.files import write_atomic
 from inkling.hub.weights import Weights
 from inkling.model.config import GPTConfig
+from inkling.model.lora import check_lora, lora_scale
 from inkling.runtime import Runtime, decide, running
 from inkling.settings import flatten
 from inkling.stages.describe import describe, out_of_memory
@@ -61,6 +63,7 @@ def main(settings: TrainSettings, origins: dict[str, str] | None = None, given: 
     check_loop(settings.loop)
     check_schedule(settings.schedule)
     check_optimizer(settings.optimizer)
+    check_lora(settings.lora, "resume" if settings.run.resume else settings.run.init_from)
     run, resuming = Path(settings.run.out_dir), settings.run.resume
     if not run.name:
         raise UserError("out_dir is empty.", "Name the run's folder, such as runs/NAME.", status=2)
@@ -102,6 +105,8 @@ def begin_run(
     if runtime.is_main:
         refuse_existing(run)
         create_run(run, given, flatten(settings), origins, data.tokenizer_file, describe_parent(settings, parent))
+        for name, text in parent.tokenizer().beside.items() if parent else ():  # an import keeps its chat template
+            write_atomic(run / name, text)
 
 
 def train_or_evaluate(
@@ -254,6 +259,7 @@ def state_of(learner: Learner, data: Mixture) -> dict[str, Any]:
         "model": asdict(learner.model.config),
         "tokenizer_sha256": data.meta.tokenizer_sha256,
         "scaler": learner.scaler.state_dict(),
+        "lora_scale": lora_scale(learner.model),
     }
 
 

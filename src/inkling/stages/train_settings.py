@@ -9,6 +9,7 @@ from inkling.data.batches import BatchPlan, DataSettings
 from inkling.errors import UserError
 from inkling.model.config import PRESETS, GPTConfig
 from inkling.model.cost import flops_per_token
+from inkling.model.lora import LoRASettings
 from inkling.recipes import load_recipe
 from inkling.runtime import Dtype, Runtime, RuntimeSettings
 from inkling.settings import Layer, build, flatten
@@ -46,6 +47,7 @@ class TrainSettings:
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     loop: LoopSettings = LoopSettings()
+    lora: LoRASettings = LoRASettings()
     trackers: TrackerSettings = TrackerSettings()
     runtime: RuntimeSettings = RuntimeSettings()
 
@@ -87,6 +89,7 @@ def dial_layers(settings: TrainSettings, given: dict[str, Any]) -> list[Layer]:
 
 # What a resumed run may not change: it would no longer be the same run.
 FIXED = {field.name for field in fields(GPTConfig)} - {"dropout", "attention"}
+FIXED |= {field.name for field in fields(LoRASettings)}
 FIXED |= {"dataset", "packing", "loss_on", "document_mask", "optimizer", "seed"}
 
 

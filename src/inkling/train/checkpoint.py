@@ -51,14 +51,27 @@ class Checkpoint:
 
     def optimizer_tensors(self) -> dict[str, Tensor]:
         """What the optimizers remember, as train/optim.py names it."""
+        if not (self.path / OPTIMIZER).is_file():
+            raise UserError(
+                f"{self.path} was imported: it has weights and no optimizer, so there is no training to go on with.",
+                "Begin a run of its own from it, with --init_from.",
+            )
         return load_file(self.path / OPTIMIZER)
 
 
 def save_checkpoint(
-    run: Path, state: dict[str, Any], model: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], keep_last: int
+    run: Path,
+    state: dict[str, Any],
+    model: Mapping[str, Tensor],
+    optimizer: Mapping[str, Tensor] | None,
+    keep_last: int,
 ) -> Path:
-    """Write a checkpoint to resume from, then delete those that are neither recent nor the best."""
-    path = _save(run, f"step-{state['step']:06d}", state, {MODEL: model, OPTIMIZER: optimizer})
+    """Write a checkpoint to resume from, then delete those that are neither recent nor the best.
+
+    An import has no optimizer, and cannot be resumed.
+    """
+    tensors = {MODEL: model} if optimizer is None else {MODEL: model, OPTIMIZER: optimizer}
+    path = _save(run, f"step-{state['step']:06d}", state, tensors)
     index = read_index(run)
     for step in index["kept"][:-keep_last]:
         if step != index["best"]:
