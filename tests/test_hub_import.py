@@ -57,8 +57,8 @@ def test_every_verb_takes_an_import_and_finetuning_begins_from_it(published, ink
     extra = flags({"init_from": "mine", "out_dir": "runs/tuned", "learning_rate": 1e-3, "warmup_iters": 0})
     status, _, err = inkling("train", "tiny.toml", *extra)
     assert status == 0, err
-    status, _, err = inkling("train", "--out_dir=runs/mine", "--resume", "--dataset=tiny")
-    assert status == 1 and "--init_from" in err
+    status, _, err = inkling("train", "--out_dir=runs/mine", "--resume")
+    assert status == 1 and "--init_from=runs/mine" in err
 
 
 def test_what_import_refuses(tiny, inkling):

@@ -238,3 +238,53 @@ def test_sft_keeps_the_template(chatty, inkling):
     assert "<|im_start|>user" in tuned.decode(prompt([{"role": "user", "content": "Hi?"}], tuned))
     status, _, err = inkling("chat", "base-sft", "--prompt=3?", "--max_new_tokens=4", "--device=cpu")
     assert status == 0, err
+
+
+# --- Llama 2's kind of tokenizer -------------------------------------------------------------------------
+
+
+def spelt():
+    """A tokenizer as SentencePiece's are converted: ▁ for a space, one before each text, bytes for what is unknown."""
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *"▁abc", "▁a", "ab", "▁ab"]
+    added = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    piece = {"SpecialToken": {"id": "<s>", "type_id": 0}}
+    described = {
+        "version": "1.0",
+        "added_tokens": [{"id": i, "content": tokens[i], **added} for i in range(3)],
+        "normalizer": {
+            "type": "Sequence",
+            "normalizers": [
+                {"type": "Prepend", "prepend": "▁"},
+                {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+            ],
+        },
+        "pre_tokenizer": None,
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [piece, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [],
+            "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}},
+        },
+        "decoder": None,
+        "model": {
+            "type": "BPE",
+            "unk_token": "<unk>",
+            "fuse_unk": True,
+            "byte_fallback": True,
+            "vocab": {token: i for i, token in enumerate(tokens)},
+            "merges": [["▁", "a"], ["a", "b"], ["▁a", "b"]],
+        },
+    }
+    return json.dumps(described)
+
+
+def test_a_tokenizer_that_spells_spaces(tmp_path):
+    (tmp_path / "tokenizer.json").write_text(spelt(), encoding="utf-8")
+    tokenizer = load_tokenizer(tmp_path)
+    assert tokenizer.encode("ab cab") == [265, 259, 262, 264], "▁ab ▁ c ab"
+    assert tokenizer.decode([265, 259, 262, 264]) == " ab cab"
+    assert tokenizer.decode(tokenizer.encode("ž🖋\n")) == " ž🖋\n"
+    assert tokenizer.prefix == [1] and tokenizer.bos == 1 and tokenizer.separator == "bos_before"
+    many = tokenizer.encode_documents(["ab cab", "a b" * 20_000])
+    assert [len(ids) for ids in many] == [4, len(tokenizer.encode("a b" * 20_000))], "no space where a text is cut"
+    assert trained_tokenizer([], "gpt2").prefix == []

@@ -73,9 +73,12 @@ def test_what_is_frozen_takes_the_forward_pass_dtype():
 
 
 def test_finetuning_lowers_the_loss_and_the_run_is_an_ordinary_one(tiny, inkling):
-    assert inkling("train", "tiny.toml", "--dropout=0")[0] == 0
-    lora = {"init_from": "runs/tiny", "out_dir": "runs/low", "lora_rank": 4, "learning_rate": 0.02, "dropout": 0.0}
-    lora |= {"max_iters": 40, "warmup_iters": 0, "eval_interval": 40}
+    # A base that knows the letters' frequencies, brought here as anybody's model is.
+    base = {"dropout": 0.0, "learning_rate": 0.01, "max_iters": 60, "warmup_iters": 0, "eval_interval": 60}
+    assert inkling("train", "tiny.toml", "--out_dir=runs/first", *flags(base))[0] == 0
+    export_hf(find_weights("first"), Path("theirs"))
+    assert inkling("import", "theirs", "--out_dir=runs/base")[0] == 0
+    lora = base | {"init_from": "base", "out_dir": "runs/low", "lora_rank": 4, "learning_rate": 5e-3}
     status, out, err = inkling("train", "tiny.toml", *flags(lora))
     assert status == 0, err
     assert "corrections learn" in out

@@ -96,6 +96,11 @@ FIXED |= {"dataset", "packing", "loss_on", "document_mask", "optimizer", "seed"}
 def _compose_resume(run: Path, flags: dict[str, str]) -> tuple[TrainSettings, dict[str, str]]:
     """A run's own settings, with the flags of today on top."""
     stored, stored_origins = read_resolved(run)
+    if "dataset" not in stored:  # which only an import lacks
+        raise UserError(
+            f"{run} was imported: there is no training to go on with.",
+            f"Begin a run of its own from it: --init_from={run.as_posix()} and another --out_dir.",
+        )
     if flags.keys() & {"batch_size", "gradient_accumulation_steps"}:
         # The tokens of a step define the run; how they are cut into micro-batches may change.
         stored.pop("gradient_accumulation_steps", None)

@@ -51,11 +51,6 @@ class Checkpoint:
 
     def optimizer_tensors(self) -> dict[str, Tensor]:
         """What the optimizers remember, as train/optim.py names it."""
-        if not (self.path / OPTIMIZER).is_file():
-            raise UserError(
-                f"{self.path} was imported: it has weights and no optimizer, so there is no training to go on with.",
-                "Begin a run of its own from it, with --init_from.",
-            )
         return load_file(self.path / OPTIMIZER)
 
 
