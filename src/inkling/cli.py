@@ -86,12 +86,16 @@ def dispatch(argv: list[str]) -> None:
     verb, *rest = argv
     if verb not in VERBS:
         raise UserError(f"There is no verb {verb!r}.", f"Verbs: {', '.join(VERBS)}.", status=2)
-    module = f"{verb}_" if keyword.iskeyword(verb) else verb
-    stage = importlib.import_module(f"inkling.stages.{module}")
+    stage = importlib.import_module(module_of(verb))
     if {"-h", "--help"} & set(rest):
         print(help_text(stage.SETTINGS, f"inkling {verb}", stage.DESCRIPTION))
         return
     stage.command(*split_flags(stage.SETTINGS, rest))
+
+
+def module_of(verb: str) -> str:
+    """The module of a verb's stage. `import` is a word of Python's own, which a module cannot be called."""
+    return f"inkling.stages.{verb}_" if keyword.iskeyword(verb) else f"inkling.stages.{verb}"
 
 
 def _red(text: str) -> str:

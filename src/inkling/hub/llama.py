@@ -21,13 +21,34 @@ _ALL: dict[str, tuple[Any, ...]] = {
     "residual_scalars": (False,),
 }
 NEEDS: dict[str, dict[str, tuple[Any, ...]]] = {
-    family: _ALL | {key: (PRESETS[family].get(key, default),) for key, default in defaults.items()}
-    for family, defaults in {
-        "llama": {"norm": "", "mlp": "", "qk_norm": "none", "rope_direction": 1, "window": 0}
-        | {"embed_norm": False, "softcap": 0.0},
-        "qwen3": {"norm": "", "mlp": "", "qk_norm": "", "rope_direction": 1, "embed_norm": False, "softcap": 0.0},
-        "nanochat": {"norm": "", "mlp": "", "qk_norm": "", "rope_direction": -1, "window": 0, "embed_norm": True},
-    }.items()
+    "llama": _ALL
+    | {
+        "norm": ("rmsnorm",),
+        "mlp": ("swiglu",),
+        "qk_norm": ("none",),
+        "rope_direction": (1,),
+        "window": (0,),
+        "embed_norm": (False,),
+        "softcap": (0.0,),
+    },
+    "qwen3": _ALL
+    | {
+        "norm": ("rmsnorm",),
+        "mlp": ("swiglu",),
+        "qk_norm": ("before",),
+        "rope_direction": (1,),
+        "embed_norm": (False,),
+        "softcap": (0.0,),
+    },
+    "nanochat": _ALL
+    | {
+        "norm": ("rmsnorm_weightless",),
+        "mlp": ("relu2",),
+        "qk_norm": ("after",),
+        "rope_direction": (-1,),
+        "window": (0,),
+        "embed_norm": (True,),
+    },
 }
 
 

@@ -6,7 +6,7 @@ AdamW's moments; what is frozen can be kept in the dtype of the forward pass. Ad
 gives an ordinary model, which is what everybody but the training sees.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -66,7 +66,7 @@ def add_lora(model: GPT, settings: LoRASettings, seed: int) -> None:
         parameter.requires_grad_(False)
     scale = settings.lora_alpha / settings.lora_rank
     for block_number, block in enumerate(model.blocks):
-        parts = [block.attn] if settings.lora_targets == "attention" else [block.attn, block.mlp]
+        parts: list[nn.Module] = [block.attn] if settings.lora_targets == "attention" else [block.attn, block.mlp]
         for part in parts:
             for name, linear in list(part.named_children()):
                 if not name.startswith("c_") or not isinstance(linear, Linear):
@@ -100,12 +100,12 @@ def describe_lora(model: GPT) -> str:
 
 
 @torch.no_grad()
-def merged(names: Iterable[str], read: Callable[[str], Tensor], scale: float) -> Iterator[tuple[str, Tensor]]:
+def merged(names: Sequence[str], read: Callable[[str], Tensor], scale: float) -> Iterator[tuple[str, Tensor]]:
     """A corrected model's parameters → those of the ordinary model with the same logits, one at a time."""
-    names = list(names)
+    known = set(names)
     for name in names:
         matrix = name.removesuffix(".weight")
-        if matrix + A in names:
+        if matrix + A in known:
             yield name, merge(read(name), read(matrix + A), read(matrix + B), scale)
         elif not name.endswith((A, B)):
             yield name, read(name)

@@ -105,7 +105,8 @@ def begin_run(
     if runtime.is_main:
         refuse_existing(run)
         create_run(run, given, flatten(settings), origins, data.tokenizer_file, describe_parent(settings, parent))
-        for name, text in parent.tokenizer().beside.items() if parent else ():  # an import keeps its chat template
+        beside = parent.tokenizer().beside if parent is not None else {}
+        for name, text in beside.items():  # an import keeps its chat template
             write_atomic(run / name, text)
 
 

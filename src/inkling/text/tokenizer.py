@@ -217,8 +217,8 @@ class BPETokenizer(Tokenizer):
 
         return Library.from_str(self._json)
 
-    @cached_property
-    def prefix(self) -> list[int]:  # type: ignore[override]
+    @property
+    def prefix(self) -> list[int]:
         return [self.special_tokens[name] for name in prefix_of(self._described) if name in self.special_tokens]
 
     def encode_array(self, text: str) -> np.ndarray:
