@@ -34,7 +34,7 @@ def published(tiny):
 
 def loss_by_transformers(model, context, tokens):
     """Nats per token over windows that do not overlap, the last one short."""
-    text = torch.from_numpy(np.fromfile("data/tiny/val.bin", dtype="<u2")[: tokens + 1].astype(np.int64))
+    text = torch.from_numpy(np.fromfile("data/tiny/val.bin", dtype="<u2")[:tokens].astype(np.int64))
     nats = 0.0
     for start in range(0, len(text) - 1, context):
         piece = text[start : start + context + 1]
