@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import types
 from pathlib import Path
 
 # Before torch is loaded: threads that wait for each other by turning in circles take the cores from other processes,
@@ -94,6 +95,17 @@ def inkling(capfd):
         return status, out, err
 
     return call
+
+
+@pytest.fixture
+def no_hub(monkeypatch):
+    """Models on the Hugging Face hub are out of reach."""
+
+    def refuse(*repo, **options):
+        raise ConnectionError
+
+    offline = types.SimpleNamespace(snapshot_download=refuse)
+    monkeypatch.setattr("inkling.hub.fetch.import_extra", lambda name: offline)
 
 
 def command(*words: str) -> list[str]:

@@ -135,7 +135,7 @@ def test_resume_of_nothing_and_of_something_else(tiny, inkling):
     assert status == 0 and "already done its 12 steps" in out
 
 
-def test_init_from_nothing(tiny, inkling):
+def test_init_from_nothing(tiny, inkling, no_hub):
     refused(inkling("train", "tiny.toml", "--init_from=nothing"), "no run 'nothing'")
     refused(inkling("train", "tiny.toml", "--init_from=gpt2-xl"), "hf download")
     assert not Path("runs").exists()
@@ -165,7 +165,7 @@ def test_damaged_checkpoints(tiny, inkling):
     refused(inkling("sample", "tiny"), "model.safetensors has changed")
 
 
-def test_sampling_mistakes(tiny, inkling):
+def test_sampling_mistakes(tiny, inkling, no_hub):
     assert inkling("prepare", "tiny_char", "--input=text.txt")[0] == 0
     assert inkling("train", "tiny.toml", "--dataset=tiny_char")[0] == 0
     refused(inkling("sample", "nothing"), "no run 'nothing'", "Runs here: tiny.")

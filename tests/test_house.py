@@ -149,9 +149,9 @@ def test_the_command_line_starts_without_torch():
 
 
 def test_every_verb_has_a_stage():
-    from inkling.cli import VERBS
+    from inkling.cli import VERBS, module_of
 
     for verb in VERBS:
-        stage = importlib.import_module(f"inkling.stages.{verb}")
+        stage = importlib.import_module(module_of(verb))
         assert f"inkling {verb}" in stage.DESCRIPTION, "an example"
         assert callable(stage.command) and callable(stage.main) and stage.SETTINGS

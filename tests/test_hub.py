@@ -10,7 +10,6 @@ import torch
 from conftest import flags
 from inkling import load
 from inkling.errors import UserError
-from inkling.hub.load import find_weights
 from inkling.hub.weights import same_ids
 from inkling.stages import prepare
 from inkling.text.tokenizer import BPETokenizer, tokenizer_from_name
@@ -104,13 +103,13 @@ def change(key: str, value) -> None:
         ("model_type", "mamba", "mamba"),
         ("activation_function", "relu", "activation_function=relu"),
         ("scale_attn_by_inverse_layer_idx", True, "scale_attn_by_inverse_layer_idx"),
-        ("tie_word_embeddings", False, "tie_word_embeddings"),
+        ("tie_word_embeddings", False, "lm_head.weight is missing"),
     ],
 )
 def test_switches_that_inkling_lacks_are_named(published, key, value, says):
     change(key, value)
     with pytest.raises(UserError, match=says):
-        find_weights("small-gpt2")
+        load("small-gpt2")
 
 
 def test_folders_that_are_not_whole(published, inkling):

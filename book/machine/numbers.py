@@ -20,7 +20,7 @@ from typing import Any
 from book.machine.book import Book
 from book.machine.parts import Page
 from book.machine.problem import Problem, Wrong
-from inkling.cli import VERBS
+from inkling.cli import VERBS, module_of
 from inkling.errors import UserError
 from inkling.model.config import PRESETS, GPTConfig
 from inkling.model.cost import parameters_by_part
@@ -74,7 +74,7 @@ def default(book: Book, verb: str, key: str) -> str:
 
     if verb not in VERBS:
         raise Wrong(f"there is no verb {verb!r}", f"Verbs: {', '.join(VERBS)}.")
-    known = leaves(importlib.import_module(f"inkling.stages.{verb}").SETTINGS)
+    known = leaves(importlib.import_module(module_of(verb)).SETTINGS)
     if key not in known:
         raise Wrong(f"inkling {verb} has no setting {key!r}")
     return _shown(known[key][1].default)

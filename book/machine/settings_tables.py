@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from book.machine.problem import Wrong
-from inkling.cli import VERBS
+from inkling.cli import VERBS, module_of
 from inkling.errors import UserError
 from inkling.infer.sampling import SamplingSettings, check_sampling
 from inkling.model.config import GPTConfig
@@ -38,7 +38,7 @@ def sections(verb: str) -> dict[str, Any]:
     """The sections of a verb's settings by field name, with its defaults; `own` holds what is not in a section."""
     if verb not in VERBS:
         raise Wrong(f"there is no verb {verb!r}", f"Verbs: {', '.join(VERBS)}.")
-    return dict(_sections(importlib.import_module(f"inkling.stages.{verb}").SETTINGS(), OWN))
+    return dict(_sections(importlib.import_module(module_of(verb)).SETTINGS(), OWN))
 
 
 def _sections(settings: Any, name: str) -> Iterator[tuple[str, Any]]:

@@ -24,6 +24,7 @@ from book.machine.blocks import digest
 from book.machine.book import Book
 from book.machine.parts import Page, Part
 from book.machine.problem import Problem, Wrong
+from inkling.cli import module_of
 
 SECONDS = 240  # a busy machine is slow
 PROGRAMS = ("inkling", "python")
@@ -170,7 +171,7 @@ def _modules(snippet: Snippet) -> Iterator[str]:
     for words in snippet.commands:
         yield "inkling.cli"
         if len(words) > 1 and words[0] == "inkling" and not words[1].startswith("-"):
-            yield f"inkling.stages.{words[1]}"
+            yield module_of(words[1])
     if snippet.script:
         try:
             yield from _imports(ast.parse(snippet.script), "")

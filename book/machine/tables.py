@@ -12,6 +12,7 @@ from book.machine.paths import link, link_to_source
 from book.machine.problem import Problem, Wrong
 from book.machine.settings_tables import sections, settings_table
 from inkling.cli import VERBS
+from inkling.hub.families import FAMILIES
 from inkling.model.config import PRESETS, GPTConfig
 from inkling.recipes import load_recipe, recipe_names
 
@@ -42,6 +43,20 @@ def presets(book: Book, page: Page, words: list[str]) -> list[str]:
         cells = [f"`{preset[key]}`" if key in preset else "" for preset in PRESETS.values()]
         rows.append([f"`{key}`", *cells, f"`{GPTConfig.__dataclass_fields__[key].default}`"])
     return table(["key", *(f"`{name}`" for name in PRESETS), "default"], rows)
+
+
+def families(book: Book, page: Page, words: list[str]) -> list[str]:
+    """Where each published family differs: transformers' class, what it fixes, and its names for one block."""
+    shape = {"vocab_size": 2, "n_layer": 1, "n_head": 1, "n_embd": 2, "block_size": 1}
+    rows = [["transformers' class", *(f"`{family.architecture}`" for family in FAMILIES.values())]]
+    for key in dict.fromkeys(key for family in FAMILIES.values() for key in family.needs):
+        cells = [", ".join(f"`{value}`" for value in family.needs.get(key, ())) for family in FAMILIES.values()]
+        rows.append([f"`{key}`", *(cell or "any" for cell in cells)])
+    names = [family.names(GPTConfig(**PRESETS[name] | shape).filled()) for name, family in FAMILIES.items()]
+    for ours in dict.fromkeys(ours for found in names for ours in found if ours.endswith("weight")):
+        cells = ["<br>".join(f"`{theirs}`" for theirs in found.get(ours, [])) for found in names]
+        rows.append([f"`{ours}`", *cells])
+    return table(["", *(f"`{name}`" for name in FAMILIES)], rows)
 
 
 def recipes(book: Book, page: Page, words: list[str]) -> list[str]:
@@ -84,6 +99,7 @@ MAKERS: dict[str, Maker] = {
     "commands": commands,
     "settings": settings,
     "presets": presets,
+    "families": families,
     "recipes": recipes,
     "recipe": recipe,
     "modules": modules,

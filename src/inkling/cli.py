@@ -1,6 +1,7 @@
 """The command `inkling`: one verb per stage. Reads words and flags, hands them to stages/<verb>.command."""
 
 import importlib
+import keyword
 import os
 import sys
 
@@ -18,6 +19,8 @@ VERBS = {
     "serve": "put a model behind an address: a page, and an API that OpenAI's clients know",
     "evaluate": "ask a model questions, and count the right answers",
     "speedrun": "all of it: facts → text → model → conversation → exam, on a CPU in minutes",
+    "import": "bring a published model here: GPT-2, Llama, Qwen3, nanochat, or nanoGPT's ckpt.pt",
+    "export": "write a model as the folder that Hugging Face's tools load",
     "plot": "draw the loss curves of one run or several",
     "bench": "how fast a model trains and writes on this machine",
     "size": "what a model costs, before it is built: parameters, FLOPs, memory",
@@ -84,11 +87,16 @@ def dispatch(argv: list[str]) -> None:
     verb, *rest = argv
     if verb not in VERBS:
         raise UserError(f"There is no verb {verb!r}.", f"Verbs: {', '.join(VERBS)}.", status=2)
-    stage = importlib.import_module(f"inkling.stages.{verb}")
+    stage = importlib.import_module(module_of(verb))
     if {"-h", "--help"} & set(rest):
         print(help_text(stage.SETTINGS, f"inkling {verb}", stage.DESCRIPTION))
         return
     stage.command(*split_flags(stage.SETTINGS, rest))
+
+
+def module_of(verb: str) -> str:
+    """The module of a verb's stage. `import` is a word of Python's own, which a module cannot be called."""
+    return f"inkling.stages.{verb}_" if keyword.iskeyword(verb) else f"inkling.stages.{verb}"
 
 
 def _red(text: str) -> str:

@@ -83,7 +83,7 @@ class Mixture:
                 raise UserError("--document_mask is for packed rows.", "Add --packing=pad or --packing=crop.", status=2)
             return
         for part in self.parts:
-            if part.meta.separator == "none":
+            if part.meta.separator == "none" and not part.meta.has_mask:  # a conversation ends with its own marks
                 raise UserError(
                     f"{part.path} has nothing between its documents, so they cannot be packed.",
                     "Use --packing=stream, or prepare it with a tokenizer that has a mark for it, such as gpt2.",

@@ -100,6 +100,7 @@ class _Speaker:
         return self.answer.then == "stop" or (self.request is None or self.tokens == self.request.max_new_tokens)
 
     def reply(self) -> Reply:
+        """What was answered, once no token follows."""
         if self.request is None:
             return Reply("", "", 0, "too long")
         events = [*self.events, *self.answer.finish()]

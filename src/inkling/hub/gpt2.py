@@ -1,111 +1,78 @@
-"""GPT-2 as OpenAI's weights are published for transformers: a folder with config.json and model.safetensors."""
+"""GPT-2 as transformers publishes it, both ways: its config.json, and the names of its parameters."""
 
-import json
-from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
+from inkling.hub.described import refuse, switched
+from inkling.model.config import PRESETS, GPTConfig
 
-from inkling.errors import UserError
-from inkling.hub.weights import Weights
-from inkling.model.config import GPTConfig
-from inkling.text.tokenizer import Tokenizer, gpt2_tokenizer, load_tokenizer
+ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu", "relu2": "relu2"}
 
-# GPT-2 was written with Conv1D, whose matrices lie the other way round: (in, out), not (out, in).
-TRANSPOSED = ("c_attn.weight", "c_proj.weight", "c_fc.weight")
-
-
-def read_gpt2(folder: Path) -> Weights:
-    """The folder's weights, described. Raises UserError for what is not GPT-2 or has a switch we lack."""
-    described = read_config(folder)
-    if described.get("model_type") != "gpt2":
-        raise UserError(
-            f"{folder} holds a model of type {described.get('model_type')!r}, which cannot be imported yet.",
-            "GPT-2 can.",
-        )
-    file = folder / "model.safetensors"
-    if not file.is_file():
-        index = folder / "model.safetensors.index.json"
-        if not index.is_file():
-            raise UserError(
-                f"{folder} has no model.safetensors.",
-                "Download the model's safetensors files; other formats may hold programs and are not read.",
-            )
-        file = index
-    config = gpt2_config(described, folder)
-    return Weights(
-        path=folder,
-        file=file,
-        config=config,
-        step=0,
-        tensors=lambda: rename(read_tensors(file)),
-        tokenizer=lambda: read_tokenizer(folder, config.vocab_size),
-    )
+# What a model must be to be written as a GPT-2. Biases may be missing: they are written as zeros.
+NEEDS: dict[str, tuple[Any, ...]] = {
+    "norm": ("layernorm",),
+    "position": ("learned",),
+    "mlp": ("gelu_tanh", "gelu", "relu2"),
+    "qk_norm": ("none",),
+    "window": (0,),
+    "embed_norm": (False,),
+    "softcap": (0.0,),
+    "value_embeddings": (False,),
+    "residual_scalars": (False,),
+}
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """config.json of a published model."""
-    try:
-        return json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"Cannot read {folder / 'config.json'}: {error}.", "Download it again.") from None
-
-
-def gpt2_config(described: dict[str, Any], folder: Path) -> GPTConfig:
-    """transformers' names → GPTConfig."""
-    activations = {"gelu_new": "gelu_tanh", "gelu": "gelu"}
+def config_from(described: dict[str, Any]) -> GPTConfig:
+    """transformers' keys → GPTConfig."""
     activation = described.get("activation_function", "gelu_new")
-    unsupported = {"scale_attn_weights": False, "scale_attn_by_inverse_layer_idx": True, "tie_word_embeddings": False}
-    wrong = [f"{key}={value}" for key, value in unsupported.items() if described.get(key) == value]
-    if activation not in activations:
+    wrong = switched(described, {"scale_attn_weights": (True,), "scale_attn_by_inverse_layer_idx": (False,)})
+    if activation not in ACTIVATIONS:
         wrong.append(f"activation_function={activation}")
-    if wrong:
-        raise UserError(f"{folder / 'config.json'} asks for {', '.join(wrong)}, which inkling's GPT-2 does not have.")
-    return GPTConfig(
-        preset="gpt2",
-        block_size=described["n_positions"],
-        vocab_size=described["vocab_size"],
-        n_layer=described["n_layer"],
-        n_head=described["n_head"],
-        n_embd=described["n_embd"],
-        mlp_hidden=described.get("n_inner"),
-        norm_eps=described.get("layer_norm_epsilon", 1e-5),
-        mlp=activations[activation],  # type: ignore[arg-type]
-    ).filled()
+    refuse(wrong, "GPT-2")
+    shape = {
+        "preset": "gpt2",
+        "block_size": described["n_positions"],
+        "vocab_size": described["vocab_size"],
+        "n_layer": described["n_layer"],
+        "n_head": described["n_head"],
+        "n_embd": described["n_embd"],
+        "mlp_hidden": described.get("n_inner"),
+        "norm_eps": described.get("layer_norm_epsilon", 1e-5),
+        "mlp": ACTIVATIONS[activation],
+        "tie_weights": described.get("tie_word_embeddings", True),
+    }
+    return GPTConfig(**PRESETS["gpt2"] | shape).filled()
 
 
-def read_tensors(file: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file, or of the files that an index lists."""
-    try:
-        if file.suffix == ".json":
-            shards = sorted(set(json.loads(file.read_text(encoding="utf-8"))["weight_map"].values()))
-        else:
-            shards = [file.name]
-        tensors: dict[str, Tensor] = {}
-        for shard in shards:
-            tensors |= load_file(file.parent / shard)
-        return tensors
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise UserError(f"Cannot read the weights in {file}: {error}.", "Download the files again.") from None
+def config_to(config: GPTConfig) -> dict[str, Any]:
+    """GPTConfig → transformers' keys."""
+    return {
+        "activation_function": {"gelu_tanh": "gelu_new"}.get(config.mlp, config.mlp),
+        "n_positions": config.block_size,
+        "n_ctx": config.block_size,
+        "n_layer": config.n_layer,
+        "n_head": config.n_head,
+        "n_embd": config.n_embd,
+        "n_inner": config.mlp_hidden,
+        "layer_norm_epsilon": config.norm_eps,
+        "embd_pdrop": 0.0,
+        "attn_pdrop": 0.0,
+        "resid_pdrop": 0.0,
+    }
 
 
-def rename(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """transformers' parameters → ours: names, orientation, and without the stored causal masks."""
-    ours = {}
-    for name, tensor in tensors.items():
-        name = "transformer." + name.removeprefix("transformer.")
-        if name.endswith((".attn.bias", ".attn.masked_bias")) or name == "transformer.lm_head.weight":
-            continue  # the mask is code here, and the head is the embedding
-        ours[name] = tensor.t().contiguous() if name.endswith(TRANSPOSED) else tensor
-    return ours
+def names(config: GPTConfig) -> dict[str, list[str]]:
+    """Our parameter → the one of theirs that it is. OpenAI's names are the ones that everybody has kept."""
+    ours = ["transformer.wte.weight", "transformer.wpe.weight"]
+    for layer in range(config.n_layer):
+        for part in ("ln_1", "attn.c_attn", "attn.c_proj", "ln_2", "mlp.c_fc", "mlp.c_proj"):
+            ours.append(f"transformer.h.{layer}.{part}.weight")
+            ours.append(f"transformer.h.{layer}.{part}.bias")
+    ours += ["transformer.ln_f.weight", "transformer.ln_f.bias"]
+    if not config.tie_weights:
+        ours.append("lm_head.weight")
+    return {name: [name] for name in ours}
 
 
-def read_tokenizer(folder: Path, vocab_size: int) -> Tokenizer:
-    """The folder's tokenizer, or GPT-2's own where the folder has none and the vocabulary is that size."""
-    if (folder / "tokenizer.json").is_file():
-        return load_tokenizer(folder / "tokenizer.json")
-    if vocab_size != 50257:
-        raise UserError(f"{folder} has no tokenizer.json.", "Download it from where the weights came from.")
-    return gpt2_tokenizer(folder if (folder / "vocab.bpe").is_file() else None)
+def is_transposed(theirs: str) -> bool:
+    """GPT-2 was written with Conv1D, whose matrices lie the other way round: (in, out), not (out, in)."""
+    return theirs.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight"))

@@ -12,7 +12,7 @@ from inkling.infer.request import Request, Then
 from inkling.infer.sampling import SamplingSettings
 from inkling.infer.textstream import TextStream
 from inkling.infer.tools import Tool, ToolError, calculate
-from inkling.text.conversation import chat_marks
+from inkling.text.conversation import chat_marks, foreign_template
 from inkling.text.messages import Message, make_call
 from inkling.text.tokenizer import Tokenizer
 
@@ -95,8 +95,9 @@ class Answer:
         """`first_call` numbers the calls, whose ids are unique in a conversation."""
         self.tokenizer, self.stop, self.tools, self.first_call = tokenizer, stop, tools, first_call
         self.then: Then = "continue"
-        self._marks = chat_marks(tokenizer)
-        self._special = set(tokenizer.special_tokens.values())
+        # Another model's template has its own way with tools, which is not spoken here: it only talks.
+        self._marks = chat_marks(tokenizer) if foreign_template(tokenizer) is None else {}
+        self._special = {*tokenizer.special_tokens.values(), *tokenizer.ends}
         self._text = TextStream(tokenizer, stop)
         self._shown = ""  # since the last result
         self._called: list[int] | None = None  # what the model asks a tool, while it does
@@ -110,10 +111,10 @@ class Answer:
             self._forced -= 1
             return
         self.then = "continue"
-        if self._called is None and token == self._marks["<|python_start|>"]:
+        if self._called is None and token == self._marks.get("<|python_start|>"):
             yield from self._show(self._text.finish())
             self._called = []
-        elif self._called is not None and token == self._marks["<|python_end|>"]:
+        elif self._called is not None and token == self._marks.get("<|python_end|>"):
             yield from self._use_tool(self.tokenizer.decode(self._called))
         elif token in self._special:
             self.then = "stop"

@@ -12,7 +12,7 @@ from inkling.infer.sampling import SamplingSettings
 from inkling.infer.tools import Tool
 from inkling.keyed import seed_for
 from inkling.model.gpt import GPT
-from inkling.text.conversation import append_conversation, chat_marks, read_conversations
+from inkling.text.conversation import append_conversation, read_conversations, require_chat
 from inkling.text.messages import TOOL_ARGUMENTS, Message, check_messages
 from inkling.text.tokenizer import Tokenizer
 
@@ -38,7 +38,7 @@ class Dialogue:
         seed: int = 1337,
     ) -> None:
         """`stop` ends an answer before any of these texts. Raises UserError for a tokenizer without marks."""
-        chat_marks(tokenizer)
+        require_chat(tokenizer)
         unknown = ", ".join(tools.keys() - TOOL_ARGUMENTS.keys())
         if unknown:
             raise UserError(f"There is no tool {unknown}.", f"Tools are: {', '.join(TOOL_ARGUMENTS)}.")

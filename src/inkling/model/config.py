@@ -44,6 +44,14 @@ class GPTConfig:
     """the base of the rotary wavelengths"""
     rope_direction: Literal[1, -1] = 1
     """-1 turns the other way, as nanochat's published weights expect"""
+    rope_factor: float = 1.0
+    """stretches slow rotary wavelengths for a longer context, as Llama 3.1 and its successors do; 1: off"""
+    rope_low: float = 1.0
+    """with rope_factor: what turns less often than this in rope_original tokens is slow, and stretched in full"""
+    rope_high: float = 4.0
+    """with rope_factor: what turns more often than this stays as it is; between the two, the change is gradual"""
+    rope_original: int = 8192
+    """with rope_factor: the context before it was stretched"""
     mlp: Literal["gelu", "gelu_tanh", "relu2", "swiglu"] = "gelu"
     """the nonlinearity of the MLP; swiglu has a third matrix, the gate"""
     qk_norm: Literal["none", "before", "after"] = "none"
@@ -51,7 +59,8 @@ class GPTConfig:
     window: int = 0
     """tokens that a sliding-window layer looks back, itself included; 0: every layer sees the whole context"""
     window_pattern: str = "SSSL"
-    """which layers slide (S) and which see all (L), repeated over the depth; the last layer is always L"""
+    """which layers slide (S) and which see all (L), repeated over the depth; the last layer is always L, unless the
+    pattern names every layer"""
     bias: bool = True
     """biases in Linear and LayerNorm; False is a bit better and faster"""
     tie_weights: bool = True
@@ -78,7 +87,8 @@ class GPTConfig:
 
     def layer_window(self, layer: int) -> int:
         """How far layer `layer` looks back, in tokens; 0 means the whole context."""
-        if not self.window or layer == self.n_layer - 1:
+        names_every_layer = len(self.window_pattern) == self.n_layer
+        if not self.window or (layer == self.n_layer - 1 and not names_every_layer):
             return 0
         return self.window if self.window_pattern[layer % len(self.window_pattern)] == "S" else 0
 
@@ -116,6 +126,8 @@ def _check(config: GPTConfig) -> None:
         raise _refuse(f"dropout={config.dropout} is not in [0, 1).")
     if config.softcap < 0 or config.window < 0:
         raise _refuse("softcap and window cannot be negative; 0 switches them off.")
+    if not config.rope_factor > 0 or not config.rope_high > config.rope_low:
+        raise _refuse("rope_factor must be above 0, and rope_high above rope_low.")
     if not config.window_pattern or set(config.window_pattern) - set("SL"):
         raise _refuse(f"window_pattern={config.window_pattern!r} may hold only S and L.")
 

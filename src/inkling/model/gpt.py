@@ -235,6 +235,15 @@ class GPT(nn.Module):
         return new
 
 
+def hollow(config: GPTConfig) -> GPT:
+    """A model whose parameters take no memory yet: they are on PyTorch's meta device, to be filled one by one."""
+    with torch.device("meta"):
+        model = GPT(config)
+    if config.position == "rotary":
+        model.cos, model.sin = rotary_table(model.config)
+    return model
+
+
 def fit_context(ids: list[int], block_size: int) -> list[int]:
     """What remains of `ids` when they outgrow the context: the first token and the last half.
 

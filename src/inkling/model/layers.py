@@ -106,8 +106,22 @@ def rotary_table(config: GPTConfig) -> tuple[Tensor, Tensor]:
     """
     assert config.head_size is not None
     rate = config.rope_theta ** -(torch.arange(0, config.head_size, 2, dtype=torch.float32) / config.head_size)
+    if config.rope_factor != 1:
+        rate = stretched(rate, config)
     angle = torch.outer(torch.arange(config.block_size, dtype=torch.float32), rate)  # (block_size, D/2)
     return angle.cos(), angle.sin() * config.rope_direction
+
+
+def stretched(rate: Tensor, config: GPTConfig) -> Tensor:
+    """Rotary rates (D/2,) for a context longer than the original, as Llama 3.1 has them.
+
+    Pairs that turn at least `rope_high` times in the original context tell neighbours apart and stay as they are;
+    those that turn less than `rope_low` times slow down by `rope_factor`, so that no new angle occurs.
+    Grattafiori et al. 2024, "The Llama 3 Herd of Models".
+    """
+    turns = config.rope_original * rate / (2 * math.pi)
+    kept = ((turns - config.rope_low) / (config.rope_high - config.rope_low)).clamp(0, 1)
+    return kept * rate + (1 - kept) * rate / config.rope_factor
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

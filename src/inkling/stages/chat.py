@@ -9,8 +9,8 @@ from inkling.infer.sampling import SamplingSettings, check_sampling
 from inkling.runtime import RuntimeSettings, decide, running
 from inkling.serve.terminal import Terminal
 from inkling.settings import Layer, build
+from inkling.text.conversation import can_chat
 from inkling.text.messages import Message
-from inkling.text.tokenizer_json import CHAT_TOKENS
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def main(run: str, settings: ChatSettings) -> list[Message]:
     runtime = decide(replace(settings.runtime, compile=False))
     with running(runtime):
         model, tokenizer = load(run, device=runtime.device, dtype=runtime.dtype)
-        if not set(CHAT_TOKENS) <= tokenizer.special_tokens.keys():
+        if not can_chat(tokenizer):
             raise UserError(
                 f"{run} cannot chat: its tokenizer has no marks for questions and answers, so it was never taught to.",
                 f"Let it continue a text instead: inkling sample {run}",

@@ -8,10 +8,11 @@ import torch
 
 from inkling.data.mixture import Mixture
 from inkling.errors import UserError
-from inkling.hub.load import fill_model, find_weights, place_model
-from inkling.hub.weights import Weights, same_ids
+from inkling.hub.load import find_weights, place_model
+from inkling.hub.weights import Weights, fill_model, same_ids
 from inkling.model.config import GPTConfig
-from inkling.model.gpt import GPT
+from inkling.model.gpt import GPT, hollow
+from inkling.model.lora import add_lora, describe_lora, narrow_frozen
 from inkling.runtime import Runtime
 from inkling.stages.train_settings import TrainSettings
 from inkling.text.tokenizer import load_tokenizer
@@ -75,11 +76,18 @@ def new_model(config: GPTConfig, settings: TrainSettings, runtime: Runtime, pare
     else:
         # Learned positions are weights, one for each place in the parent's context; rotary ones have none to keep.
         before = parent.config.block_size if config.position == "learned" else config.block_size
-        model = GPT(replace(config, block_size=before))
-        fill_model(model, parent.tensors(), str(parent.path))
+        model = hollow(replace(config, block_size=before))
+        fill_model(model, parent.tensors(), str(parent.path), torch.float32)
         model.crop_block_size(config.block_size)
     model.recompute = settings.loop.recompute
-    return place_model(model, runtime.device, runtime.torch_dtype)
+    if settings.lora.lora_rank:
+        add_lora(model, settings.lora, settings.runtime.seed)
+    model = place_model(model, runtime.device, runtime.torch_dtype)
+    if settings.lora.lora_rank:
+        narrow_frozen(model, runtime.torch_dtype)
+        if runtime.is_main:
+            print(f"LoRA     {describe_lora(model)}")
+    return model
 
 
 def new_learner(model: GPT, settings: TrainSettings, runtime: Runtime) -> Learner:
@@ -96,7 +104,7 @@ def restore(learner: Learner, run: Path, data: Mixture, runtime: Runtime) -> Non
     checkpoint = load_latest(run, say)
     if checkpoint is not None:
         require_tokenizer(checkpoint, data)
-        fill_model(learner.model, checkpoint.model_tensors(), str(checkpoint.path))
+        fill_model(learner.model, checkpoint.model_tensors().items(), str(checkpoint.path))
         load_optimizer_tensors(learner.model, learner.optimizers, checkpoint.optimizer_tensors())
         learner.scaler.load_state_dict(checkpoint.state["scaler"])
         learner.step, learner.tokens = checkpoint.step, checkpoint.state["tokens"]

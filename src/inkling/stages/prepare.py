@@ -19,7 +19,7 @@ from inkling.settings import Layer, build
 from inkling.stages.bar import show_bar
 from inkling.stages.texts import PrepareSettings as PrepareSettings
 from inkling.stages.texts import Source, source_for
-from inkling.text.conversation import chat_marks
+from inkling.text.conversation import require_chat
 from inkling.text.tokenizer import (
     Separator,
     Tokenizer,
@@ -85,7 +85,7 @@ def _prepare(source: Source, settings: PrepareSettings, workplace: Workplace) ->
     name = settings.tokenizer or source.tokenizer
     tokenizer = None if name == "char" else tokenizer_from_name(name)
     if text.conversations:
-        chat_marks(tokenizer or byte_tokenizer())  # which it must have; characters have none either
+        require_chat(tokenizer or byte_tokenizer())  # which it must have; characters have none either
     key = key_of(
         input=before,
         made=[source.description, source.separator, text.conversations],

@@ -68,7 +68,7 @@ def main(run: str, settings: SampleSettings) -> list[str]:
     runtime = decide(replace(settings.runtime, compile=False))
     with running(runtime):
         model, tokenizer = load(where, device=runtime.device, dtype=runtime.dtype)
-        ids = tokenizer.encode(prompt)
+        ids = [*tokenizer.prefix, *tokenizer.encode(prompt)]
         texts = [TextStream(tokenizer, [settings.stop]) for _ in range(settings.num_samples)]
         requests = [
             Request(

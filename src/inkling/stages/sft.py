@@ -47,6 +47,7 @@ DESCRIPTION = """Teach a trained model to talk: inkling sft RUN [RECIPE] --datas
   inkling prepare talk --input=talk.jsonl --tokenizer=runs/base/tokenizer.json
   inkling sft base --dataset=talk                          → runs/base-sft
   inkling sft base --dataset=almanac_chat:0.8,talk:0.2 --epochs=3
+  inkling sft HuggingFaceTB/SmolLM2-135M-Instruct --dataset=talk --lora_rank=16      teach an import, in its own words
   inkling sft --out_dir=runs/base-sft --resume             go on with it
 
 The loss falls on what the assistant says. What the base run was trained with is kept: architecture, optimizer, batch,
@@ -60,6 +61,12 @@ RATES = ("learning_rate", "embedding_lr", "head_lr", "matrix_lr")
 # What finetuning does otherwise than training from nothing: whole conversations, and rates that fall to nothing.
 USUAL = {"packing": "pad", "schedule": "linear", "warmup_iters": 0, "min_lr": 0.0, "momentum_warmup_iters": 0}
 USUAL |= {"eval_interval": 200, "eval_iters": 5, "eval_tokens": 2**16}
+
+
+# What an import is taught with, about which only the architecture is known. Some have a context of 131,072, and rows
+# of that length fit into no memory here; conversations are shorter. A model that knows much is to change little,
+# while LoRA's corrections begin at nothing.
+IMPORTED_CONTEXT, IMPORTED_RATE, LORA_RATE = 2048, 3e-5, 2e-4
 
 
 def command(positional: list[str], flags: dict[str, str]) -> None:
@@ -87,7 +94,7 @@ def compose(positional: list[str], flags: dict[str, str]) -> tuple[TrainSettings
     _, recipe = load_recipe(positional[1]) if len(positional) == 2 else ("", Layer("no recipe", {}))
     flag_layer = Layer("flag", flags)
     wishes, _ = build(SftSettings, [recipe, flag_layer])
-    handed_on = inherited(base, wishes.sft.rate, recipe.values.keys() | flags.keys())
+    handed_on = inherited(base, wishes.sft.rate, recipe.values.keys() | flags.keys(), wishes.lora.lora_rank > 0)
     settings, origins = build(SftSettings, [*handed_on, Layer("sft", USUAL), recipe, flag_layer])
     out_dir = settings.run.out_dir or f"runs/{Path(base).name}-sft"
     settings = replace(settings, run=replace(settings.run, out_dir=out_dir, init_from=base))
@@ -106,17 +113,19 @@ def compose(positional: list[str], flags: dict[str, str]) -> tuple[TrainSettings
     return plain, origins, {key: value for key, value in given.items() if key not in own}
 
 
-def inherited(base: str, rate: float, given: set[str]) -> list[Layer]:
+def inherited(base: str, rate: float, given: set[str], by_lora: bool = False) -> list[Layer]:
     """What the run hands on, in layers that say so. Of an import only the architecture is known."""
     if not rate > 0:
         raise UserError(f"rate={rate:g} must be above 0.", status=2)
     parent = find_weights(base)
     run = parent.path.parents[1] if parent.path.parent.name == "checkpoints" else parent.path
     architecture = {field.name: getattr(parent.config, field.name) for field in fields(GPTConfig)}
+    values = read_resolved(run)[0] if (run / "resolved.toml").is_file() else {}
+    if "dataset" not in values:
+        architecture["block_size"] = min(parent.config.block_size, IMPORTED_CONTEXT)
     layers = [Layer(f"{run}", {key: value for key, value in architecture.items() if value is not None})]
-    if not (run / "resolved.toml").is_file():
-        return layers
-    values, _ = read_resolved(run)
+    if "dataset" not in values:
+        return [*layers, Layer("usual for an import", {"learning_rate": LORA_RATE if by_lora else IMPORTED_RATE})]
     kept = {key: value for key, value in values.items() if key in INHERITED and key not in RATES}
     if given & {"batch_size", "gradient_accumulation_steps", "block_size"}:
         kept.pop("tokens_per_step", None)  # which would contradict them

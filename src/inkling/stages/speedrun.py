@@ -62,7 +62,7 @@ class Stage:
 SETTINGS = SpeedrunSettings
 DESCRIPTION = """The whole way in one command: inkling speedrun [--key=value ...]
 
-  inkling speedrun                                   about eight minutes on two CPU cores → runs/chatbot
+  inkling speedrun                                   ten to fifteen minutes on two CPU cores → runs/chatbot
   inkling speedrun --tables=mine --name=mybot        with your own facts: tables in the folder mine
   inkling speedrun                                   again, after an interruption: it goes on
 

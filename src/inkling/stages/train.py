@@ -9,8 +9,10 @@ from typing import Any
 from inkling.data.batches import BatchPlan, plan_batches
 from inkling.data.mixture import Mixture, open_mixture
 from inkling.errors import UserError, is_out_of_memory
+from inkling.files import write_atomic
 from inkling.hub.weights import Weights
 from inkling.model.config import GPTConfig
+from inkling.model.lora import check_lora, lora_scale
 from inkling.runtime import Runtime, decide, running
 from inkling.settings import flatten
 from inkling.stages.describe import describe, out_of_memory
@@ -61,6 +63,7 @@ def main(settings: TrainSettings, origins: dict[str, str] | None = None, given: 
     check_loop(settings.loop)
     check_schedule(settings.schedule)
     check_optimizer(settings.optimizer)
+    check_lora(settings.lora, "resume" if settings.run.resume else settings.run.init_from)
     run, resuming = Path(settings.run.out_dir), settings.run.resume
     if not run.name:
         raise UserError("out_dir is empty.", "Name the run's folder, such as runs/NAME.", status=2)
@@ -102,6 +105,9 @@ def begin_run(
     if runtime.is_main:
         refuse_existing(run)
         create_run(run, given, flatten(settings), origins, data.tokenizer_file, describe_parent(settings, parent))
+        beside = parent.tokenizer().beside if parent is not None else {}
+        for name, text in beside.items():  # an import keeps its chat template
+            write_atomic(run / name, text)
 
 
 def train_or_evaluate(
@@ -218,6 +224,7 @@ def rates(learner: Learner, settings: TrainSettings) -> Callable[[int], float]:
     min_factor = floor / peak if peak else 1.0
 
     def set_rates(step: int) -> float:
+        """What the optimizers use at this step; the learning rate for the log."""
         factor = lr_factor(settings.schedule, step, settings.loop.max_iters, min_factor)
         for optimizer in learner.optimizers:
             for group in optimizer.param_groups:
@@ -254,6 +261,7 @@ def state_of(learner: Learner, data: Mixture) -> dict[str, Any]:
         "model": asdict(learner.model.config),
         "tokenizer_sha256": data.meta.tokenizer_sha256,
         "scaler": learner.scaler.state_dict(),
+        "lora_scale": lora_scale(learner.model),
     }
 
 
@@ -268,6 +276,7 @@ def saver(
     """The function that saves a checkpoint, on rank 0, while the others wait."""
 
     def save(row: dict[str, Any], final: bool) -> None:
+        """A checkpoint if one is due; all ranks leave together."""
         if runtime.is_main and (final or settings.loop.always_save_checkpoint or improves(run, row)):
             state = state_of(learner, data) | {key: row[key] for key in ("loss", "val_loss") if key in row}
             weights = dict(learner.model.named_parameters())

@@ -9,6 +9,7 @@ from inkling.data.batches import BatchPlan, DataSettings
 from inkling.errors import UserError
 from inkling.model.config import PRESETS, GPTConfig
 from inkling.model.cost import flops_per_token
+from inkling.model.lora import LoRASettings
 from inkling.recipes import load_recipe
 from inkling.runtime import Dtype, Runtime, RuntimeSettings
 from inkling.settings import Layer, build, flatten
@@ -46,6 +47,7 @@ class TrainSettings:
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     loop: LoopSettings = LoopSettings()
+    lora: LoRASettings = LoRASettings()
     trackers: TrackerSettings = TrackerSettings()
     runtime: RuntimeSettings = RuntimeSettings()
 
@@ -87,12 +89,18 @@ def dial_layers(settings: TrainSettings, given: dict[str, Any]) -> list[Layer]:
 
 # What a resumed run may not change: it would no longer be the same run.
 FIXED = {field.name for field in fields(GPTConfig)} - {"dropout", "attention"}
+FIXED |= {field.name for field in fields(LoRASettings)}
 FIXED |= {"dataset", "packing", "loss_on", "document_mask", "optimizer", "seed"}
 
 
 def _compose_resume(run: Path, flags: dict[str, str]) -> tuple[TrainSettings, dict[str, str]]:
     """A run's own settings, with the flags of today on top."""
     stored, stored_origins = read_resolved(run)
+    if "dataset" not in stored:  # which only an import lacks
+        raise UserError(
+            f"{run} was imported: there is no training to go on with.",
+            f"Begin a run of its own from it: --init_from={run.as_posix()} and another --out_dir.",
+        )
     if flags.keys() & {"batch_size", "gradient_accumulation_steps"}:
         # The tokens of a step define the run; how they are cut into micro-batches may change.
         stored.pop("gradient_accumulation_steps", None)

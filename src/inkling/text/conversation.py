@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from inkling.errors import UserError
 from inkling.files import write_atomic
 from inkling.text.messages import CONVERSATION, Message, call_text, check_messages
+from inkling.text.template import ChatTemplate, learned_pieces, prompt_pieces
 from inkling.text.tokenizer import Tokenizer
 from inkling.text.tokenizer_json import CHAT_TOKENS
 
@@ -38,7 +39,10 @@ def render(messages: Sequence[Message], tokenizer: Tokenizer, max_tokens: int | 
     The end of the turn is cut off with the rest, so that nobody learns to stop there.
     """
     check_messages(messages)
-    ids, mask = _encode(_parts(messages), tokenizer)
+    template = foreign_template(tokenizer)
+    ids, mask = (
+        _encode(_parts(messages), tokenizer) if template is None else _encode_by_template(messages, tokenizer, template)
+    )
     truncated = 0 if max_tokens is None else max(0, len(ids) - max_tokens)
     return Rendered(ids[:max_tokens], mask[:max_tokens], truncated)
 
@@ -48,10 +52,30 @@ def prompt(messages: Sequence[Message], tokenizer: Tokenizer) -> list[int]:
     check_messages(messages)
     if messages[-1]["role"] == "assistant":
         raise UserError("The last message is the assistant's: there is nothing to answer.", "Let it be the user's.")
+    template = foreign_template(tokenizer)
+    if template is not None:
+        pieces = prompt_pieces(messages, template, list(tokenizer.special_tokens))
+        return [i for piece in pieces for i in tokenizer.encode_marked(piece)]
     ids, _ = _encode(_parts(messages), tokenizer)
     if messages[-1]["role"] == "user":  # after a tool's result the turn is open already
         ids.append(chat_marks(tokenizer)["<|assistant_start|>"])
     return ids
+
+
+def require_chat(tokenizer: Tokenizer) -> None:
+    """Raise UserError for a tokenizer that can lay out no conversation: with neither our marks nor a template."""
+    if foreign_template(tokenizer) is None:
+        chat_marks(tokenizer)
+
+
+def can_chat(tokenizer: Tokenizer) -> bool:
+    """Whether `require_chat` has nothing to say."""
+    return foreign_template(tokenizer) is not None or set(CHAT_TOKENS) <= tokenizer.special_tokens.keys()
+
+
+def foreign_template(tokenizer: Tokenizer) -> ChatTemplate | None:
+    """The chat template that came with an imported model; None where conversations are laid out in our own way."""
+    return None if tokenizer.chat is None or tokenizer.chat.source == CHAT_TEMPLATE else tokenizer.chat
 
 
 def chat_marks(tokenizer: Tokenizer) -> dict[str, int]:
@@ -117,6 +141,19 @@ def _encode(parts: Iterator[_Part], tokenizer: Tokenizer) -> tuple[list[int], li
         new = [marks[part.text]] if part.is_mark else tokenizer.encode(part.text)
         ids += new
         mask += [part.is_learned] * len(new)
+    return ids, mask
+
+
+def _encode_by_template(
+    messages: Sequence[Message], tokenizer: Tokenizer, template: ChatTemplate
+) -> tuple[list[int], list[bool]]:
+    """The same in the words of an imported model's own template."""
+    ids: list[int] = []
+    mask: list[bool] = []
+    for text, is_learned in learned_pieces(messages, template, list(tokenizer.special_tokens)):
+        new = tokenizer.encode_marked(text)
+        ids += new
+        mask += [is_learned] * len(new)
     return ids, mask
 
 

@@ -97,9 +97,9 @@ def _end_lines(classes: np.ndarray, starts: np.ndarray) -> None:
     """GPT-4: white space up to its last newline is one chunk; but newlines right after symbols belong to them."""
     newline = classes == _NEWLINE
     edges = np.flatnonzero(newline[1:] != newline[:-1]) + 1
-    first, after = edges[::2], edges[1::2]
     if not len(edges):
         return
+    first, after = edges[::2], edges[1::2]
     to_symbols = classes[first - 1] == _SYMBOL
     starts[after] = True
     starts[first[to_symbols]] = False

@@ -8,9 +8,10 @@ text that someone wrote (`<|endoftext|>`) is plain characters, never the special
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ from inkling.text.bpe import BytePairEncoding, Pair
 from inkling.text.cut import cut_safely
 from inkling.text.encode_fast import FastEncoder, fast_encoder
 from inkling.text.gpt2 import vocabulary_files
+from inkling.text.template import ChatTemplate, ends_of, read_beside, template_of
 from inkling.text.tokenizer_json import (
     BYTE_LEVEL,
     CHAT_TOKENS,
@@ -30,6 +32,9 @@ from inkling.text.tokenizer_json import (
     bytes_json,
     characters_json,
     is_byte_level,
+    is_sentencepiece,
+    prefix_of,
+    sentencepiece_bytes,
     tokenizer_json,
 )
 
@@ -42,6 +47,20 @@ class Tokenizer(ABC):
     name: str
     vocab_size: int
     special_tokens: dict[str, int]
+    chat: ChatTemplate | None = None
+    """how conversations are laid out, where that is not our own way"""
+    beside: Mapping[str, str] = MappingProxyType({})
+    """files that came with tokenizer.json and go where it goes, by name"""
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """Ids that end an answer, beside the special ones."""
+        return ends_of(self.beside)
+
+    @property
+    def prefix(self) -> list[int]:
+        """What the model was trained to see before any text: other models' beginning of sequence."""
+        return []
 
     @property
     def eot(self) -> int | None:
@@ -51,7 +70,7 @@ class Tokenizer(ABC):
     @property
     def bos(self) -> int | None:
         """The id that begins a sequence, where there is one."""
-        return self.special_tokens.get("<|bos|>")
+        return self.special_tokens.get("<|bos|>", self.prefix[0] if self.prefix else None)
 
     @property
     def separator(self) -> Separator:
@@ -62,6 +81,10 @@ class Tokenizer(ABC):
     def encode(self, text: str) -> list[int]:
         """Ordinary text → ids."""
         return self.encode_array(text).tolist()
+
+    def encode_marked(self, text: str) -> list[int]:
+        """Text from a chat template → ids; what looks like a special token in it is one."""
+        return self.encode(text)
 
     @abstractmethod
     def encode_array(self, text: str) -> np.ndarray:
@@ -84,7 +107,9 @@ class Tokenizer(ABC):
         """The text of tokenizer.json."""
 
     def save(self, path: str | Path) -> None:
-        """Write tokenizer.json to `path`, whole or not at all."""
+        """Write tokenizer.json to `path`, whole or not at all, and beside it what belongs to it."""
+        for name, text in self.beside.items():
+            write_atomic(Path(path).parent / name, text)
         write_atomic(Path(path), self.to_json())
 
     def sha256(self) -> str:
@@ -153,7 +178,10 @@ class ByteTokenizer(Tokenizer):
 
 
 class BPETokenizer(Tokenizer):
-    """Byte-level BPE (GPT-2, GPT-4, Llama 3, Qwen, our own), run by `tokenizers`, much text by gigatoken."""
+    """BPE (GPT-2, GPT-4, Llama, Qwen, our own), run by `tokenizers`, much text by gigatoken.
+
+    Nearly all is byte-level. Llama 2 has SentencePiece's kind, which spells a space ▁ and puts one before each text.
+    """
 
     # Where gigatoken cannot help, long texts are encoded in pieces of about this many characters, on all cores. With
     # two cores that is three times as fast as in one go (1 MB of Shakespeare in 0.3 s against 0.9 s).
@@ -179,6 +207,20 @@ class BPETokenizer(Tokenizer):
         ids: list[int] = self._library.encode(text, add_special_tokens=False).ids
         return ids
 
+    def encode_marked(self, text: str) -> list[int]:
+        ids: list[int] = self._marking.encode(text, add_special_tokens=False).ids
+        return ids
+
+    @cached_property
+    def _marking(self) -> Any:
+        from tokenizers import Tokenizer as Library
+
+        return Library.from_str(self._json)
+
+    @property
+    def prefix(self) -> list[int]:
+        return [self.special_tokens[name] for name in prefix_of(self._described) if name in self.special_tokens]
+
     def encode_array(self, text: str) -> np.ndarray:
         return self.encode_documents([text])[0]
 
@@ -190,14 +232,22 @@ class BPETokenizer(Tokenizer):
 
     def _encode_in_pieces(self, texts: list[str]) -> Iterator[np.ndarray]:
         """The ids of each text, all encoded together."""
-        pieces = [list(cut_safely([text], self.PIECE)) for text in texts]
+        if is_sentencepiece(self._described):  # a piece in the middle would begin with a space
+            pieces = [[text] for text in texts]
+        else:
+            pieces = [list(cut_safely([text], self.PIECE)) for text in texts]
         batch = iter(self._library.encode_batch_fast([p for some in pieces for p in some], add_special_tokens=False))
         for some in pieces:
             yield np.array([i for _ in some for i in next(batch).ids], dtype=np.uint32)
 
     @cached_property
     def _fast(self) -> FastEncoder | None:
-        return fast_encoder(json.loads(self._json))
+        return fast_encoder(self._described)
+
+    @cached_property
+    def _described(self) -> dict[str, Any]:
+        described: dict[str, Any] = json.loads(self._json)
+        return described
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         return b"".join(_look_up(self._bytes_of, ids))
@@ -205,10 +255,11 @@ class BPETokenizer(Tokenizer):
     @cached_property
     def _bytes_of(self) -> list[bytes]:
         byte_of = {symbol: byte for byte, symbol in enumerate(byte_symbols())}
+        is_spelt = is_sentencepiece(self._described)
         table = [b""] * self.vocab_size
         for token, i in self._vocabulary.items():
             if i not in self._added:
-                table[i] = bytes(byte_of[symbol] for symbol in token)
+                table[i] = sentencepiece_bytes(token) if is_spelt else bytes(byte_of[symbol] for symbol in token)
         for i, content in self._added.items():
             table[i] = content.encode("utf-8")
         return table
@@ -261,17 +312,21 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         raise UserError(f"{file} is not a Hugging Face tokenizer.json.", _CHOICES) from None
     if kind == "WordLevel" and all(len(word) == 1 for word in vocabulary):
         return CharTokenizer(vocabulary)
-    if kind == "BPE" and vocabulary == {symbol: byte for byte, symbol in enumerate(byte_symbols())}:
+    is_bytes = kind == "BPE" and vocabulary == {symbol: byte for byte, symbol in enumerate(byte_symbols())}
+    if is_bytes and not described.get("added_tokens"):
         return ByteTokenizer()
-    if kind != "BPE" or not is_byte_level(described):
+    if kind != "BPE" or not (is_byte_level(described) or is_sentencepiece(described)):
         raise UserError(
             f"{file} is neither a character, a byte nor a byte-level BPE tokenizer.",
-            "inkling reads the kind that GPT-2, GPT-4, Llama 3, Qwen and nanochat use, and its own.",
+            "inkling reads the kind that GPT-2, GPT-4, Llama, Qwen and nanochat use, and its own.",
         )
     try:
-        return BPETokenizer(text)
+        tokenizer = BPETokenizer(text)
     except Exception as error:  # the library raises nothing narrower
         raise UserError(f"{file} does not load: {error}.", _CHOICES) from None
+    tokenizer.beside = read_beside(file.parent)
+    tokenizer.chat = template_of(tokenizer.beside)
+    return tokenizer
 
 
 def tokenizer_from_name(name: str, characters: Iterable[str] = "") -> Tokenizer:

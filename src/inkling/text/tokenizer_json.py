@@ -99,6 +99,28 @@ def is_byte_level(described: dict[str, Any]) -> bool:
     return bool(parts) and not any(part.get("add_prefix_space") for part in parts)
 
 
+def is_sentencepiece(described: dict[str, Any]) -> bool:
+    """Whether its tokens are written as SentencePiece writes them: ▁ for a space, <0x0A> for a byte, as Llama 2's."""
+    return bool(described["model"].get("byte_fallback")) and not is_byte_level(described)
+
+
+def sentencepiece_bytes(token: str) -> bytes:
+    """What such a token stands for."""
+    if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
+        return bytes([int(token[3:5], 16)])
+    return token.replace("▁", " ").encode("utf-8")
+
+
+def prefix_of(described: dict[str, Any]) -> list[str]:
+    """The special tokens that the file puts before a text, such as Llama's beginning of sequence."""
+    stage = described.get("post_processor") or {}
+    for part in stage.get("processors", [stage]):
+        if part.get("type") == "TemplateProcessing":
+            names = [piece.get("SpecialToken", {}).get("id") for piece in part.get("single", [])]
+            return [name for name in names[: names.index(None)] if name] if None in names else []
+    return []
+
+
 def tokenizer_json(
     model: dict[str, Any], pre_tokenizer: dict, decoder: dict, special: dict[str, int] | None = None
 ) -> str:

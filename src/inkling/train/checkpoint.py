@@ -55,10 +55,18 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    run: Path, state: dict[str, Any], model: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], keep_last: int
+    run: Path,
+    state: dict[str, Any],
+    model: Mapping[str, Tensor],
+    optimizer: Mapping[str, Tensor] | None,
+    keep_last: int,
 ) -> Path:
-    """Write a checkpoint to resume from, then delete those that are neither recent nor the best."""
-    path = _save(run, f"step-{state['step']:06d}", state, {MODEL: model, OPTIMIZER: optimizer})
+    """Write a checkpoint to resume from, then delete those that are neither recent nor the best.
+
+    An import has no optimizer, and cannot be resumed.
+    """
+    tensors = {MODEL: model} if optimizer is None else {MODEL: model, OPTIMIZER: optimizer}
+    path = _save(run, f"step-{state['step']:06d}", state, tensors)
     index = read_index(run)
     for step in index["kept"][:-keep_last]:
         if step != index["best"]:

@@ -123,16 +123,6 @@ def train(
     pending: Pending | None = None
     ended = "done"
 
-    def checkpoint(row: dict[str, Any], measured: bool, final: bool) -> None:
-        learner.watch.pause()
-        if measured:
-            losses = evaluate()
-            refuse_divergence(learner.step, losses.values())  # so that no such weights are saved
-            row |= losses
-        progress.step(row)
-        save(row, final)
-        learner.module.train()
-
     learner.module.train()
     with catch_signals() as caught:
         while learner.step < settings.max_iters:
@@ -164,12 +154,32 @@ def train(
                 learner.watch.pause()
                 snapshot()
             if learner.step % settings.eval_interval == 0 and learner.step < settings.max_iters:
-                checkpoint(read(pending, runtime), measured=True, final=False)
+                checkpoint(learner, read(pending, runtime), evaluate, save, progress, final=False)
                 pending = None
         if pending is not None:
             # Whoever pressed Ctrl-C wants out: an interrupted run saves and does not evaluate.
-            checkpoint(read(pending, runtime), measured=ended != "interrupted", final=True)
+            measure = None if ended == "interrupted" else evaluate
+            checkpoint(learner, read(pending, runtime), measure, save, progress, final=True)
     return ended
+
+
+def checkpoint(
+    learner: Learner,
+    row: dict[str, Any],
+    evaluate: Callable[[], dict[str, float]] | None,
+    save: Callable[[dict[str, Any], bool], None],
+    progress: Progress,
+    final: bool,
+) -> None:
+    """Evaluate, report and save one step, off the clock. `row` is the step's numbers."""
+    learner.watch.pause()
+    if evaluate is not None:
+        losses = evaluate()
+        refuse_divergence(learner.step, losses.values())  # so that no such weights are saved
+        row |= losses
+    progress.step(row)
+    save(row, final)
+    learner.module.train()
 
 
 def update(

@@ -4,7 +4,7 @@ config.toml       the settings that were given: recipe and flags; usable as a re
 resolved.toml     every setting as it was used, and in [origin] where each came from
 environment.json  one entry a command: arguments, versions, commit, hardware, seconds, peak memory
 parent            the run this one began from, and the hash of its weights
-tokenizer.json    copied from the data set
+tokenizer.json    copied from the data set, with the chat template and special tokens of an imported one
 metrics.jsonl     see train/progress.py
 checkpoints/      see train/checkpoint.py
 """
@@ -21,6 +21,7 @@ from inkling.errors import UserError
 from inkling.files import write_atomic
 from inkling.runtime import Runtime, describe_machine, peak_memory_bytes, seconds_since_start
 from inkling.settings import dump_toml
+from inkling.text.template import BESIDE
 from inkling.train.checkpoint import disk_errors
 
 
@@ -37,7 +38,9 @@ def create_run(
         run.mkdir(parents=True, exist_ok=True)
         write_atomic(run / "config.toml", dump_toml(given))
         write_resolved(run, resolved, origins)
-        shutil.copyfile(tokenizer, run / "tokenizer.json")
+        for file in (tokenizer, *(tokenizer.parent / name for name in BESIDE)):
+            if file.is_file():
+                shutil.copyfile(file, run / file.name)
         if parent is not None:
             write_atomic(run / "parent", json.dumps(parent, indent=1) + "\n")
 
