@@ -52,7 +52,7 @@ def read_beside(folder: Path) -> dict[str, str]:
 
 def template_of(beside: Mapping[str, str]) -> ChatTemplate | None:
     """The chat template among such files, in any of the places where it can stand."""
-    config = _object(beside, "tokenizer_config.json")
+    config = _read_json(beside, "tokenizer_config.json")
     found = beside.get("chat_template.jinja") or config.get("chat_template")
     if isinstance(found, list):  # several by name
         named = {entry.get("name"): entry.get("template") for entry in found if isinstance(entry, dict)}
@@ -60,7 +60,7 @@ def template_of(beside: Mapping[str, str]) -> ChatTemplate | None:
     if not isinstance(found, str) or not found:
         return None
     tokens = {}
-    for key, value in (_object(beside, "special_tokens_map.json") | config).items():
+    for key, value in (_read_json(beside, "special_tokens_map.json") | config).items():
         text = value.get("content") if isinstance(value, dict) else value
         if key.endswith("_token") and isinstance(text, str):
             tokens[key] = text
@@ -69,11 +69,11 @@ def template_of(beside: Mapping[str, str]) -> ChatTemplate | None:
 
 def ends_of(beside: Mapping[str, str]) -> frozenset[int]:
     """The ids that end an answer, as the model's generation settings say."""
-    ids = _object(beside, "generation_config.json").get("eos_token_id")
+    ids = _read_json(beside, "generation_config.json").get("eos_token_id")
     return frozenset(i for i in (ids if isinstance(ids, list) else [ids]) if isinstance(i, int))
 
 
-def _object(beside: Mapping[str, str], name: str) -> dict[str, Any]:
+def _read_json(beside: Mapping[str, str], name: str) -> dict[str, Any]:
     try:
         found = json.loads(beside.get(name, "{}"))
     except ValueError as error:
