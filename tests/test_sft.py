@@ -194,7 +194,7 @@ def test_sft_goes_on_to_the_same_weights(base, inkling):
     assert inkling("sft", "base", *words, "--out_dir=runs/halves", "--max_seconds=0.0001")[0] == 0
     assert inkling("sft", "--out_dir=runs/halves", "--resume", "--max_seconds=0")[0] == 0
     assert find_weights("runs/whole").step == find_weights("runs/halves").step
-    one, two = (find_weights(f"runs/{name}").tensors() for name in ("whole", "halves"))
+    one, two = (dict(find_weights(f"runs/{name}").tensors()) for name in ("whole", "halves"))
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
