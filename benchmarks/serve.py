@@ -23,6 +23,7 @@ import torch
 
 from inkling.hub.load import place_model
 from inkling.infer.engine import Engine, Request
+from inkling.infer.packed import can_pack, pack
 from inkling.infer.sampling import SamplingSettings
 from inkling.model.config import PRESETS, GPTConfig
 from inkling.model.cost import kv_cache_bytes
@@ -42,7 +43,10 @@ def make_model(is_small: bool, dtype: torch.dtype) -> GPT:
     """Random weights."""
     sizes: dict[str, Any] = {"n_layer": 2, "n_head": 4, "n_embd": 128} if is_small else {}
     config = GPTConfig(**PRESETS["gpt2"] | {"vocab_size": 50257} | sizes)
-    return place_model(GPT(config, seed=1), "cpu", dtype).to(dtype).eval()
+    model = place_model(GPT(config, seed=1), "cpu", dtype).to(dtype).eval()
+    if can_pack(model):  # as the server does
+        pack(model)
+    return model
 
 
 def prompt(number: int, length: int = PROMPT) -> list[int]:

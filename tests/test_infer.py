@@ -24,7 +24,8 @@ from inkling.infer.sampling import (
     keep_top_k,
     keep_top_p,
     penalize_repetition,
-    probabilities,
+    shortlist,
+    weights,
 )
 from inkling.infer.textstream import TextStream
 from inkling.keyed import uniform
@@ -354,6 +355,30 @@ def close(found, *expected):
     torch.testing.assert_close(found, torch.tensor([expected], dtype=torch.float32), atol=1e-6, rtol=0)
 
 
+def shares(logits, settings):
+    """What is drawn, as probabilities."""
+    found = weights(logits, settings)
+    return found / found.sum(dim=-1, keepdim=True)
+
+
+def test_the_shortlist_has_whoever_is_as_likely_as_the_last():
+    logits = torch.tensor([[1.0, 3.0, 2.0, 2.0, 0.0], [5.0, 4.0, 3.0, 2.0, 1.0]])
+    short, ids = shortlist(logits, 2)
+    assert ids[0].tolist() == [1, 2, 3]
+    assert set(ids[1].tolist()) >= {0, 1}
+    assert torch.equal(short, logits.gather(1, ids))
+
+
+@given(st.integers(1, 40), st.integers(1, 30), st.integers(1, 4), st.integers(0, 1000))
+def test_drawing_from_the_shortlist_is_drawing_from_all(k, vocab, rows, seed):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randint(-3, 4, (rows, vocab), generator=generator) / 2  # many are equal
+    chosen = SamplingSettings(0.7, top_k=k, top_p=0.8)
+    short, ids = shortlist(logits, k)
+    found = torch.zeros(rows, vocab).scatter(1, ids, weights(short, chosen))
+    assert torch.equal(found, weights(logits, chosen))
+
+
 def test_top_k_by_hand():
     close(keep_top_k(P, 2), 0, 0.4, 0, 0, 0.25)
     close(keep_top_k(P, 1), 0, 0.4, 0, 0, 0)
@@ -376,9 +401,9 @@ def test_min_p_by_hand():
 
 def test_temperature_by_hand():
     squared = P.square() / P.square().sum()
-    torch.testing.assert_close(probabilities(P.log(), replace(PLAIN, temperature=0.5)), squared)
-    close(probabilities(P.log() + 3, PLAIN), *P[0].tolist())
-    close(probabilities(1e4 * P, replace(PLAIN, temperature=1e-300)), 0, 1, 0, 0, 0)
+    torch.testing.assert_close(shares(P.log(), replace(PLAIN, temperature=0.5)), squared)
+    close(shares(P.log() + 3, PLAIN), *P[0].tolist())
+    close(shares(1e4 * P, replace(PLAIN, temperature=1e-300)), 0, 1, 0, 0, 0)
 
 
 def test_repetition_penalty_by_hand():
@@ -390,8 +415,8 @@ def test_repetition_penalty_by_hand():
 
 def test_all_methods_together_by_hand():
     chosen = SamplingSettings(1.0, top_k=4, top_p=0.85, min_p=0.55)
-    p = probabilities(P.log(), chosen)  # top-k drops 0.05, top-p then 0.1, min-p then 0.2
-    close(p, 0, 0.4, 0, 0, 0.25)
+    p = shares(P.log(), chosen)  # top-k drops 0.05, top-p then 0.1, min-p then 0.2
+    close(p, 0, 0.4 / 0.65, 0, 0, 0.25 / 0.65)
 
 
 def test_temperature_0_is_greedy_whatever_the_other_settings():
@@ -466,7 +491,7 @@ def test_any_legal_settings_draw_a_token_that_was_not_cut(values, chosen, seed):
     assert 0 <= token < len(values)
     if chosen.temperature:
         penalized = penalize_repetition(logits, [[0]], chosen.repetition_penalty)
-        assert probabilities(penalized, chosen)[0, token] > 0
+        assert weights(penalized, chosen)[0, token] > 0
 
 
 @pytest.mark.parametrize(

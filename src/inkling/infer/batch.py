@@ -58,6 +58,7 @@ class Batch:
         """(row, token) for every token that this step brings.
 
         A token is handed out before its hook is asked, so what the caller does with it can decide the hook's answer.
+        Take all of them: rows whose token was left lying would wait for ever.
         """
         self._leave()
         self._join()

@@ -14,7 +14,7 @@ from inkling.model.config import GPTConfig
 from inkling.model.layers import visible
 
 # Rows that decode together look at a multiple of so many places, so that few shapes occur: see `batch.fixed_size`.
-PLACES = 64
+PLACES = 32
 
 
 class KVCache:

@@ -76,7 +76,7 @@ def generate(
     sampling = SamplingSettings(temperature, top_k, top_p, min_p, repetition_penalty)
     text = TextStream(tokenizer, [stop])
     request = Request(
-        tokenizer.encode(prompt),
+        [*tokenizer.prefix, *tokenizer.encode(prompt)],
         max_new_tokens,
         sampling,
         sample_seed(seed, 0),

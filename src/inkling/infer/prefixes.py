@@ -29,18 +29,28 @@ class Prefixes:
             key = _key(ids[: start + self.chunk])
             if key not in self._kept:
                 break
-            self._kept.move_to_end(key)
             cache.append(row, *self._kept[key])
             start += self.chunk
+        if start > before:
+            self._touch(ids[:start])
         return start - before
 
     def keep(self, cache: KVCache, row: int, ids: Sequence[int]) -> None:
         """Remember the last chunk of `ids`, all of which `row` has read."""
         end = len(ids)
+        if end > self.max_chunks * self.chunk:  # it would push out its own beginning
+            return
         part = slice(end - self.chunk, end)
         self._kept[_key(ids)] = cache.k[:, row, :, part].clone(), cache.v[:, row, :, part].clone()  # (L, K, chunk, D)
+        self._touch(ids)
         if len(self._kept) > self.max_chunks:
             self._kept.popitem(last=False)
+
+    def _touch(self, ids: Sequence[int]) -> None:
+        """Count the chunks of `ids` as used, its beginning last: an end without its beginning is of no use."""
+        for end in range(len(ids) - len(ids) % self.chunk, 0, -self.chunk):
+            if (key := _key(ids[:end])) in self._kept:
+                self._kept.move_to_end(key)
 
 
 def _key(ids: Sequence[int]) -> bytes:

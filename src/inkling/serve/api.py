@@ -151,7 +151,8 @@ class Api:
         several = prompt if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int) else [prompt]
         self._check_length(sum(map(len, several)), "prompt")
         tokenizer, context = self.served.tokenizer, self.served.model.config.block_size
-        found = [tokenizer.encode(text) if isinstance(text, str) else list(text) for text in several]
+        prefix = tokenizer.prefix
+        found = [[*prefix, *tokenizer.encode(text)] if isinstance(text, str) else list(text) for text in several]
         for ids in found:
             self._check_ids(ids)
             if len(ids) > context:
