@@ -35,7 +35,7 @@ class ImportSettings:
     out_dir: str = ""
     """folder of the run; empty: runs/ and the source's name"""
     tokenizer: str = ""
-    """gpt2, char, byte or the path of a tokenizer.json, for weights that come without one"""
+    """gpt2, byte or the path of a tokenizer.json, for weights that come without one"""
     dtype: Literal["source", "float32", "bfloat16", "float16"] = "source"
     """in what the weights are kept; source: as they are stored there"""
 

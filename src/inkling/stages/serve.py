@@ -13,8 +13,8 @@ from inkling.errors import UserError
 from inkling.runtime import Runtime, RuntimeSettings, decide, running
 from inkling.serve.limits import LOOPBACK, LimitSettings, check_limits
 from inkling.settings import Layer, build
+from inkling.text.conversation import can_chat
 from inkling.text.tokenizer import Tokenizer
-from inkling.text.tokenizer_json import CHAT_TOKENS
 from inkling.train.runfolder import read_resolved
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def open_served(run: str, name: str, runtime: Runtime) -> "Served":
 def _was_taught(tokenizer: Tokenizer, folder: Path | None) -> bool:
     """Whether it learned from conversations. A base model may have their marks and never have seen one used: it was
     trained on a stream of text, in which conversations, of which only a part is learned, cannot be read."""
-    if not set(CHAT_TOKENS) <= tokenizer.special_tokens.keys():
+    if not can_chat(tokenizer):
         return False
     if folder is None or not (folder / "resolved.toml").is_file():
         return True
