@@ -168,6 +168,8 @@ def _default(frame: dict[str, Any], column: str) -> dict[str, Any]:
 def _relation(given: dict[str, Any], frames: dict[str, list[str]], pronoun: str) -> Relation:
     """The phrasings that are given, and those that the frames make of its nouns."""
     nouns = given.get("noun", [])
+    plain = [noun for noun in nouns if "'s" not in noun]
+    fitting = {"{np}": nouns, "{of}": plain, "{own}": [given.get("own", "")]}
     has_own_sentence = "answer" in given  # then the frames' "{np} is {v}." would not fit it
     value = given.get("value", "{v}")
 
@@ -179,8 +181,8 @@ def _relation(given: dict[str, Any], frames: dict[str, list[str]], pronoun: str)
                 continue
             frame = frame.replace("{its}", pronoun).replace("{short}", given.get("short", ""))
             frame = frame.replace("{v}", value).replace("{w}", value.replace("{v}", "{w}"))
-            for noun in nouns if "{np}" in frame else [given.get("own", "")]:
-                made.append(frame.replace("{np}", noun).replace("{own}", noun))
+            gap = next((gap for gap in fitting if gap in frame), None)
+            made += [frame.replace(gap, noun) for noun in fitting[gap]] if gap else [frame]
         return made
 
     answer = given.get("answer") or framed("say")[:1]
