@@ -49,7 +49,7 @@ def presets(book: Book, page: Page, words: list[str]) -> list[str]:
 # A model of the least size, of which only the family's own choices differ.
 TINY = {"block_size": 8, "vocab_size": 16, "n_layer": 1, "n_head": 2, "n_embd": 8}
 # What some families cannot be written with, in words: fields of GPTConfig that make a TINY model such a one.
-ODDITIES = {
+ODDITIES: dict[str, dict[str, Any]] = {
     "fewer heads of keys and values than of queries": {"n_kv_head": 1},
     "a head size that is not width / heads": {"head_size": 6},
 }
