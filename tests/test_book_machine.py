@@ -323,6 +323,28 @@ def test_snippets_run_in_one_folder_and_their_output_is_shown(small):
     assert "0 of 1 pages changed" in small.run("build")[1]
 
 
+def test_a_snippet_reaches_this_machine_and_no_other(small):
+    add(
+        small,
+        "```python\n"
+        "import threading\n"
+        "from http.server import HTTPServer, SimpleHTTPRequestHandler\n"
+        "from urllib.request import urlopen\n"
+        "\n"
+        'with HTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:\n'
+        "    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()\n"
+        '    for host in (f"127.0.0.1:{server.server_port}", "example.org"):\n'
+        "        try:\n"
+        '            print(host.partition(":")[0], urlopen(f"http://{host}/").status)\n'
+        "        except OSError as error:\n"
+        "            print(host, type(error).__name__)\n"
+        "    server.shutdown()\n"
+        "```\n",
+    )
+    small.run("build")
+    assert "127.0.0.1 200\nexample.org URLError" in small.read()
+
+
 def test_edited_output_fails_and_a_changed_snippet_runs_again(small):
     add(small, "```python\nprint(6 * 7)\n```\n")
     small.run("build")
@@ -446,6 +468,10 @@ def test_numbers_that_cannot_be_had(small, number, says):
         ("commands", "| `inkling train` |"),
         ("settings train schedule", "| 0 < x ≤ 1 | wsd: the share of all steps"),
         ("presets", "| `softcap` |"),
+        ("families", "| `rope_direction` |  | `1` | `1` | `-1` |"),
+        ("families", "| `mlp` | `gelu_tanh`; or `gelu`, `relu2` | `swiglu` | `swiglu` | `relu2` |"),
+        ("families", "| a head size that is not width / heads | no | yes | yes | yes |"),
+        ("families", "| `transformer.wpe.weight` | `transformer.wpe.weight` |  |  |  |"),
         ("recipe demo laptop", "| key | `demo` | `laptop` |"),
         ("modules", "| [`src/inkling/thing.py`](../src/inkling/thing.py) | A module. | [Title](README.md) |"),
         ("tags training", '- <a id="tag-loss"></a>`loss`: [Title](README.md)'),

@@ -150,8 +150,10 @@ def _environment(root: Path) -> dict[str, str]:
         "SOURCE_DATE_EPOCH": "0",  # no date in pictures
         "NO_COLOR": "1",
         "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "http_proxy": nowhere,
         "https_proxy": nowhere,
+        "no_proxy": "127.0.0.1,localhost",  # a page may serve a model, and ask it
     }
 
 

@@ -3,6 +3,7 @@
 import ast
 import shlex
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from book.machine.book import Book
@@ -12,7 +13,7 @@ from book.machine.paths import link, link_to_source
 from book.machine.problem import Problem, Wrong
 from book.machine.settings_tables import sections, settings_table
 from inkling.cli import VERBS
-from inkling.hub.families import FAMILIES
+from inkling.hub.families import FAMILIES, lacking
 from inkling.model.config import PRESETS, GPTConfig
 from inkling.recipes import load_recipe, recipe_names
 
@@ -45,18 +46,43 @@ def presets(book: Book, page: Page, words: list[str]) -> list[str]:
     return table(["key", *(f"`{name}`" for name in PRESETS), "default"], rows)
 
 
+# A model of the least size, of which only the family's own choices differ.
+TINY = {"block_size": 8, "vocab_size": 16, "n_layer": 1, "n_head": 2, "n_embd": 8}
+# What some families cannot be written with, in words: fields of GPTConfig that make a TINY model such a one.
+ODDITIES: dict[str, dict[str, Any]] = {
+    "fewer heads of keys and values than of queries": {"n_kv_head": 1},
+    "a head size that is not width / heads": {"head_size": 6},
+}
+
+
 def families(book: Book, page: Page, words: list[str]) -> list[str]:
-    """Where each published family differs: transformers' class, what it fixes, and its names for one block."""
-    shape = {"vocab_size": 2, "n_layer": 1, "n_head": 1, "n_embd": 2, "block_size": 1}
+    """Where published families differ: their settings, what else each can be written with, and names of parameters."""
+    tiny = {name: GPTConfig(**PRESETS[name] | TINY | {"preset": name}).filled() for name in FAMILIES}
     rows = [["transformers' class", *(f"`{family.architecture}`" for family in FAMILIES.values())]]
-    for key in dict.fromkeys(key for family in FAMILIES.values() for key in family.needs):
-        cells = [", ".join(f"`{value}`" for value in family.needs.get(key, ())) for family in FAMILIES.values()]
-        rows.append([f"`{key}`", *(cell or "any" for cell in cells)])
-    names = [family.names(GPTConfig(**PRESETS[name] | shape).filled()) for name, family in FAMILIES.items()]
+    needed = {key for family in FAMILIES.values() for key in family.needs}
+    for key in GPTConfig.__dataclass_fields__:
+        values = {getattr(config, key) for config in tiny.values()}
+        if key in needed or (len(values) > 1 and key not in ("preset", "init", "mlp_hidden")):
+            rows.append([f"`{key}`", *(_choice(tiny[name], name, key) for name in FAMILIES)])
+    for oddity, changes in ODDITIES.items():
+        cells = ["no" if lacking(replace(tiny[name], **changes), name) else "yes" for name in FAMILIES]
+        rows.append([oddity, *cells])
+    names = [FAMILIES[name].names(config) for name, config in tiny.items()]
     for ours in dict.fromkeys(ours for found in names for ours in found if ours.endswith("weight")):
         cells = ["<br>".join(f"`{theirs}`" for theirs in found.get(ours, [])) for found in names]
         rows.append([f"`{ours}`", *cells])
     return table(["", *(f"`{name}`" for name in FAMILIES)], rows)
+
+
+def _choice(config: GPTConfig, family: str, key: str) -> str:
+    """What the family's preset sets, and what else it can be written with."""
+    if key.startswith("rope_") and config.position != "rotary":
+        return ""
+    value = getattr(config, key)
+    allowed = FAMILIES[family].needs.get(key)
+    others = ", ".join(f"`{other}`" for other in allowed or () if other != value)
+    free = "any" if allowed is None else others
+    return f"`{value}`" + (f"; or {free}" if free else "")
 
 
 def recipes(book: Book, page: Page, words: list[str]) -> list[str]:
