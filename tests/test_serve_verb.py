@@ -93,6 +93,7 @@ def test_marks_alone_do_not_make_a_talker(runs):
         (["talker", "--host=0.0.0.0"], "--token=SECRET, or --no_token"),
         (["talker", "--host=0.0.0.0", "--token=a", "--no_token"], "contradict"),
         (["talker", "--token=sécret"], "plain ASCII"),
+        (["talker", "--token=FILE:nowhere"], "Cannot read the token in nowhere"),
         (["talker", "--port=70000"], "port=70000"),
         (["talker", "--max_rows=0"], "max_rows=0"),
         (["talker", "--drain_seconds=-1"], "drain_seconds"),

@@ -4,6 +4,7 @@ It is a pickle, so it is read by PyTorch's restricted reader, which knows tensor
 everything else without running it.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,10 @@ def _load(file: Path) -> Any:
     try:
         return torch.load(file, map_location="cpu", mmap=True, weights_only=True)
     except Exception as error:  # the restricted reader has no narrower one: pickle's, zipfile's, its own
-        first_line = str(error).partition("\n")[0]
+        forbidden = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
+        reason = f"it asks for {forbidden[1]}" if forbidden else str(error).partition("\n")[0]
         raise UserError(
-            f"{file} was not read: {first_line}",
+            f"{file} was not read: {reason}",
             "It is damaged, or it holds more than tensors, numbers and text. Such a file can run a program, so "
             "nothing of it was used.",
         ) from None

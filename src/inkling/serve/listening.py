@@ -53,7 +53,7 @@ class PatientProtocol(H11Protocol):
 
 def make_server(app: FastAPI, host: str, port: int, max_connections: int, drain_seconds: int) -> uvicorn.Server:
     """A server to `run()`. At SIGTERM or Ctrl-C it takes no new connection, lets answers end for `drain_seconds`, and
-    stops; the second signal stops it at once."""
+    stops; Ctrl-C once more stops it at once."""
     return uvicorn.Server(
         uvicorn.Config(
             app,

@@ -86,8 +86,9 @@ def show(dataset: Dataset, settings: LookSettings) -> None:
     head = ["", "tokens", "documents", "text", "bytes per token", "files"]
     show_table(f"{dataset.path}: {meta.source}", rows, head=head)
     tokenizer = dataset.tokenizer()
-    marks = {"none": "nothing", "eot_after": "end of text after", "bos_before": "beginning of sequence before"}
-    print(f"tokenizer {tokenizer.name}, vocabulary {meta.vocab_size:,}; {marks[meta.separator]} each document")
+    marks = {"none": "", "eot_after": "end of text after", "bos_before": "beginning of sequence before"}
+    separated = f"; {marks[meta.separator]} each document" if marks[meta.separator] else ""
+    print(f"tokenizer {tokenizer.name}, vocabulary {meta.vocab_size:,}{separated}")
     if mask is not None:
         print("conversations: what is learned stands in «», in colour on a terminal")
     print()

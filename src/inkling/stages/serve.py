@@ -30,7 +30,8 @@ class ServeSettings:
     port: int = 8000
     """the port; 0: any that is free"""
     token: str = ""
-    """what clients must show as `Authorization: Bearer`; empty: nothing"""
+    """what clients must show as `Authorization: Bearer`; FILE:path reads it from a file, which no list of processes
+    shows; empty: nothing"""
     no_token: bool = False
     """listen on other addresses without a token: whoever reaches the port may ask"""
     cors: str = ""
@@ -50,7 +51,7 @@ DESCRIPTION = """Put a model behind an address: inkling serve RUN [--key=value .
 
   inkling serve demo                                  http://127.0.0.1:8000: a page to talk and to look inside
   inkling serve demo --port=9000 --max_rows=32
-  inkling serve demo --host=0.0.0.0 --token=SECRET    for other machines
+  inkling serve demo --host=0.0.0.0 --token=SECRET    for other machines; better --token=FILE:path
 
 Clients of OpenAI's API find it at http://127.0.0.1:8000/v1. RUN is a run's name below runs/, its path, or a folder of
 published weights. --compile is taken and not used."""
@@ -66,6 +67,7 @@ def command(positional: list[str], flags: dict[str, str]) -> None:
 
 def main(run: str, settings: ServeSettings) -> None:
     """Serve until a signal ends it. `run` is a run's name or path."""
+    settings = replace(settings, token=_read_token(settings.token))
     _check(settings)
     _check_packages()
     from inkling.infer.packed import can_pack, pack
@@ -108,6 +110,20 @@ def _was_taught(tokenizer: Tokenizer, folder: Path | None) -> bool:
         return True
     values, _ = read_resolved(folder)
     return values.get("packing") != "stream"
+
+
+def _read_token(given: str) -> str:
+    """What stands in the file, for FILE:path."""
+    if not given.startswith("FILE:"):
+        return given
+    path = Path(given.removeprefix("FILE:"))
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"Cannot read the token in {path}: {error}.", "Check the path.", status=2) from None
+    if not token:
+        raise UserError(f"{path} has no token: it is empty.", status=2)
+    return token
 
 
 def _check(settings: ServeSettings) -> None:
