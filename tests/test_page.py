@@ -228,6 +228,7 @@ def test_a_hostile_answer_is_text(page, server):
     expect(page).to_have_title("Chat · inkling")
 
 
+@pytest.mark.slow
 def test_a_megabyte_and_pathological_marks_do_not_stop_the_page(page, server):
     page.goto(server.url)
     say(page, "long")
