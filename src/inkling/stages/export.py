@@ -31,7 +31,7 @@ SETTINGS = ExportSettings
 DESCRIPTION = """Write a model for other tools: inkling export RUN --to=hf --out=DIR [--key=value ...]
 
   inkling export runs/shakespeare_char --out=published/shakespeare
-  inkling export speedrun-sft --to=hf --out=published/talker --dtype=bfloat16
+  inkling export Qwen3-0.6B --to=hf --out=published/qwen --dtype=bfloat16
 
 The folder loads with transformers' AutoModelForCausalLM and AutoTokenizer as it is, chat template included, and
 README.md in it is a model card. A model with switches that no family there has (value embeddings, residual scalars)

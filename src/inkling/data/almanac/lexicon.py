@@ -68,7 +68,7 @@ def word_to_spell(dice: Dice) -> str:
 
     Joined words are many, so that what is learned is the letters of every piece, not a list of words. Their pieces
     come from all words, held out or not: a piece that is never spelled cannot be known, and many a common word is one
-    token, so the first may be joined whole. No held word comes out.
+    token, so the first is often joined whole. No held word comes out.
     """
     words = spelling_words(held=False)
     if dice.chance(0.4):
@@ -76,7 +76,8 @@ def word_to_spell(dice: Dice) -> str:
     pieces = (*words, *spelling_words(held=True))
     while True:
         first, second = dice.pick(pieces), dice.pick(pieces)
-        word = first[: dice.between(2, len(first))] + second[-dice.between(2, len(second) - 1) :]
+        kept = len(first) if dice.chance(0.4) else dice.between(2, len(first) - 1)
+        word = first[:kept] + second[-dice.between(2, len(second) - 1) :]
         if len(word) <= 10 and word not in spelling_words(held=True):
             return word
 
