@@ -341,7 +341,7 @@ def test_what_cannot_be_served_is_refused_before_any_token(request_, message):
 def test_a_diverged_model_is_said_to_be_one():
     model = make_model()
     model.lm_head.weight.data[:] = float("nan")
-    for sampling in (PLAIN, GREEDY):
+    for sampling in (PLAIN, GREEDY, replace(PLAIN, top_k=5)):
         with pytest.raises(UserError, match="NaN"):
             Engine(model).generate([Request([1], 5, sampling)])
 

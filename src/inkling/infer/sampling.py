@@ -78,7 +78,7 @@ def draw(
         numbers = [uniform("draw", *key) for key in keys]
         if settings.top_k:
             short, ids = shortlist(logits, settings.top_k)  # both (B, at least k)
-            places = inverse_cdf(weights(short, settings), numbers)
+            places = inverse_cdf(weights(short, settings), numbers).clamp(max=ids.size(1) - 1)  # NaN is at no place
             tokens = ids.gather(1, places.unsqueeze(1)).squeeze(1)
         else:
             tokens = inverse_cdf(weights(logits, settings), numbers)
