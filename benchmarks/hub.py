@@ -38,7 +38,7 @@ import json, sys, time
 import torch
 from inkling.hub.load import load
 from inkling.stages import import_
-from inkling.text.tokenizer import byte_tokenizer
+from inkling.text.tokenizer_sources import byte_tokenizer
 
 def peak():
     # Not getrusage's ru_maxrss: a child is given its parent's, and the parent has just written the weights.
@@ -64,7 +64,7 @@ def write_model(folder: Path, preset: str, dtype: str, **shape: int) -> tuple[in
     from inkling.hub.families import FAMILIES
     from inkling.model.config import PRESETS, GPTConfig
     from inkling.model.gpt import hollow
-    from inkling.text.tokenizer import byte_tokenizer
+    from inkling.text.tokenizer_sources import byte_tokenizer
 
     config = GPTConfig(**PRESETS[preset] | {"preset": preset} | shape).filled()
     family, kind = FAMILIES[preset], getattr(torch, dtype)

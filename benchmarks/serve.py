@@ -33,7 +33,7 @@ from inkling.serve.app import make_app
 from inkling.serve.limits import LimitSettings
 from inkling.serve.listening import make_server
 from inkling.serve.served import Served
-from inkling.text.tokenizer import gpt2_tokenizer
+from inkling.text.tokenizer_sources import gpt2_tokenizer
 
 PROMPT, NEW = 32, 128
 SAMPLING = SamplingSettings(0.8, 200)

@@ -27,8 +27,9 @@ import numpy as np
 
 from inkling.text import bpe, bpe_fast, count_fast
 from inkling.text.split import PATTERNS
-from inkling.text.tokenizer import BPETokenizer, trained_tokenizer
+from inkling.text.tokenizer import BPETokenizer
 from inkling.text.tokenizer_json import CHAT_TOKENS
+from inkling.text.tokenizer_sources import trained_tokenizer
 
 MERGES = 32_768 - 256 - len(CHAT_TOKENS)
 

@@ -12,7 +12,7 @@ from inkling.errors import UserError
 from inkling.stages import prepare, tokenizer
 from inkling.stages.prepare import PrepareSettings
 from inkling.text.conversation import render
-from inkling.text.tokenizer import trained_tokenizer
+from inkling.text.tokenizer_sources import trained_tokenizer
 
 
 @pytest.fixture(autouse=True)

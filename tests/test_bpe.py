@@ -17,8 +17,8 @@ from inkling.text import bpe, bpe_fast, count_fast, encode_fast
 from inkling.text.samples import SAMPLES
 from inkling.text.split import PATTERNS, code_points, has_new_letters, new_letters, split
 from inkling.text.split_fast import chunks_of_block, pairs_of_digits
-from inkling.text.tokenizer import load_tokenizer, trained_tokenizer
 from inkling.text.tokenizer_json import CHAT_TOKENS, pattern_of, split_stage
+from inkling.text.tokenizer_sources import load_tokenizer, trained_tokenizer
 
 # Text of many kinds that every Python has: about 100 KB of code, and samples of English and other languages.
 CORPUS = [Path(argparse.__file__).read_text(encoding="utf-8"), *SAMPLES.values()]

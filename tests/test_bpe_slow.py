@@ -11,8 +11,8 @@ from conftest import SHARED
 from inkling.text import bpe, bpe_fast, count_fast
 from inkling.text.gpt2 import SHA256
 from inkling.text.split import PATTERNS
-from inkling.text.tokenizer import gpt2_tokenizer, trained_tokenizer
 from inkling.text.tokenizer_json import CHAT_TOKENS
+from inkling.text.tokenizer_sources import gpt2_tokenizer, trained_tokenizer
 from test_bpe import library_trained
 
 pytestmark = pytest.mark.slow

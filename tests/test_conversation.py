@@ -20,8 +20,9 @@ from inkling.text.conversation import (
     render,
 )
 from inkling.text.messages import make_call
-from inkling.text.tokenizer import BPETokenizer, byte_tokenizer
+from inkling.text.tokenizer import BPETokenizer
 from inkling.text.tokenizer_json import CHAT_TOKENS
+from inkling.text.tokenizer_sources import byte_tokenizer
 
 
 def chat_tokenizer():

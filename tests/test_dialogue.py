@@ -17,7 +17,7 @@ from inkling.model.config import GPTConfig
 from inkling.model.gpt import GPT
 from inkling.text.conversation import prompt, read_conversations, render
 from inkling.text.messages import check_messages
-from inkling.text.tokenizer import byte_tokenizer
+from inkling.text.tokenizer_sources import byte_tokenizer
 from test_conversation import TOKENIZER, result, says, short, system, user
 
 MARKS = TOKENIZER.special_tokens

@@ -20,7 +20,7 @@ from inkling.stages import evaluate
 from inkling.stages.evaluate import EvaluateSettings
 from inkling.tasks import TASKS, TaskSettings, find_task
 from inkling.tasks.task import Question
-from inkling.text.tokenizer import byte_tokenizer
+from inkling.text.tokenizer_sources import byte_tokenizer
 from test_chat import make_talker
 from test_conversation import TOKENIZER, says, system, user
 from test_dialogue import MARKS, NOISE, tokens

@@ -12,7 +12,8 @@ from inkling import load
 from inkling.errors import UserError
 from inkling.hub.weights import same_ids
 from inkling.stages import prepare
-from inkling.text.tokenizer import BPETokenizer, tokenizer_from_name
+from inkling.text.tokenizer import BPETokenizer
+from inkling.text.tokenizer_sources import tokenizer_from_name
 from inkling.train.checkpoint import read_index
 
 IDS = [[5, 1, 240, 7, 7, 98, 31, 2]]

@@ -16,7 +16,7 @@ from inkling.model.config import PRESETS, GPTConfig
 from inkling.model.gpt import GPT
 from inkling.stages import export
 from inkling.text.conversation import CHAT_TEMPLATE, prompt
-from inkling.text.tokenizer import byte_tokenizer, char_tokenizer, trained_tokenizer
+from inkling.text.tokenizer_sources import byte_tokenizer, char_tokenizer, trained_tokenizer
 from inkling.train.checkpoint import save_checkpoint
 
 SHAPE = {"block_size": 24, "n_layer": 2, "n_head": 2, "n_embd": 32}

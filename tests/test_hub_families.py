@@ -17,7 +17,7 @@ from inkling.hub.export import export_hf
 from inkling.hub.load import find_weights
 from inkling.infer.cache import KVCache
 from inkling.stages import import_
-from inkling.text.tokenizer import byte_tokenizer
+from inkling.text.tokenizer_sources import byte_tokenizer
 
 CONTEXT = 32
 

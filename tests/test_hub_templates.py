@@ -17,8 +17,9 @@ from inkling.model.gpt import GPT
 from inkling.stages import prepare
 from inkling.text.conversation import CHAT_TEMPLATE, can_chat, foreign_template, prompt, render
 from inkling.text.template import ChatTemplate
-from inkling.text.tokenizer import BPETokenizer, load_tokenizer, trained_tokenizer
+from inkling.text.tokenizer import BPETokenizer
 from inkling.text.tokenizer_json import bpe_json
+from inkling.text.tokenizer_sources import load_tokenizer, trained_tokenizer
 from inkling.train.checkpoint import save_checkpoint
 
 # Three ways to lay out a conversation, as published models have them.

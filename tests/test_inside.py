@@ -19,7 +19,7 @@ from inkling.serve.history import spread
 from inkling.serve.inside import inside_router
 from inkling.serve.looking import likeliest, logit_lens, look, piece, surprises
 from inkling.serve.served import Served
-from inkling.text.tokenizer import byte_tokenizer, char_tokenizer, trained_tokenizer
+from inkling.text.tokenizer_sources import byte_tokenizer, char_tokenizer, trained_tokenizer
 
 SIZES = {"block_size": 24, "vocab_size": 60, "n_layer": 3, "n_head": 4, "n_embd": 32}
 SHAPES = {

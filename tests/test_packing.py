@@ -17,7 +17,8 @@ from inkling.data.shards import DatasetWriter
 from inkling.ids import IGNORE
 from inkling.model.config import PRESETS, GPTConfig
 from inkling.model.gpt import GPT
-from inkling.text.tokenizer import BPETokenizer, byte_tokenizer
+from inkling.text.tokenizer import BPETokenizer
+from inkling.text.tokenizer_sources import byte_tokenizer
 from inkling.train.progress import read_metrics
 
 T = 12

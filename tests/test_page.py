@@ -14,7 +14,7 @@ from inkling.hub.load import load
 from inkling.model.config import GPTConfig
 from inkling.model.gpt import GPT
 from inkling.serve.served import Served
-from inkling.text.tokenizer import trained_tokenizer
+from inkling.text.tokenizer_sources import trained_tokenizer
 from pretended import Listening, Pretended
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

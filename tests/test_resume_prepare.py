@@ -23,7 +23,7 @@ from inkling.data.sources import textfile
 from inkling.errors import UserError
 from inkling.stages import prepare as stage
 from inkling.stages.prepare import PrepareSettings, main
-from inkling.text.tokenizer import load_tokenizer
+from inkling.text.tokenizer_sources import load_tokenizer
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")

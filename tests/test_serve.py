@@ -21,7 +21,7 @@ from inkling.serve.app import make_app
 from inkling.serve.limits import LimitSettings
 from inkling.serve.listening import make_server
 from inkling.serve.served import Served
-from inkling.text.tokenizer import byte_tokenizer
+from inkling.text.tokenizer_sources import byte_tokenizer
 from test_conversation import TOKENIZER
 from test_dialogue import ByHeart
 

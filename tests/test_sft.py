@@ -19,7 +19,7 @@ from inkling.model.config import GPTConfig
 from inkling.model.gpt import GPT
 from inkling.stages import prepare
 from inkling.text.conversation import render
-from inkling.text.tokenizer import trained_tokenizer
+from inkling.text.tokenizer_sources import trained_tokenizer
 from inkling.train.runfolder import read_resolved
 from test_conversation import QUESTION, calls, result, says, system, user
 

@@ -8,7 +8,8 @@ import pytest
 from inkling.data.shards import DatasetWriter, check_dataset, folder_for, open_dataset
 from inkling.errors import UserError
 from inkling.files import sha256_of, write_atomic
-from inkling.text.tokenizer import BPETokenizer, byte_tokenizer
+from inkling.text.tokenizer import BPETokenizer
+from inkling.text.tokenizer_sources import byte_tokenizer
 
 
 def small(folder, text=("Hé", "llo")):

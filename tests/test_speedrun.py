@@ -12,7 +12,7 @@ from conftest import command
 from inkling.errors import UserError
 from inkling.stages import prepare, speedrun
 from inkling.stages.speedrun import SpeedrunSettings, stages_of
-from inkling.text.tokenizer import trained_tokenizer
+from inkling.text.tokenizer_sources import trained_tokenizer
 
 SMALL = SpeedrunSettings(name="bot", vocab_size=300, documents=60, conversations=60, read_steps=2, teach_steps=2)
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from inkling.errors import UserError
 from inkling.text import cut, gpt2
 from inkling.text.cut import cut_safely
-from inkling.text.tokenizer import (
-    byte_symbols,
+from inkling.text.tokenizer import byte_symbols
+from inkling.text.tokenizer_sources import (
     byte_tokenizer,
     char_tokenizer,
     gpt2_tokenizer,

@@ -15,7 +15,7 @@ from inkling.stages.tokenizer import main as train
 from inkling.text import bpe, bpe_fast
 from inkling.text.samples import SAMPLES
 from inkling.text.split import PATTERNS
-from inkling.text.tokenizer import load_tokenizer
+from inkling.text.tokenizer_sources import load_tokenizer
 
 LEARN = ("--input=text.txt", "--vocab_size=400")
 

@@ -28,7 +28,8 @@ from inkling.data.reading import marked
 from inkling.data.sharded import open_array
 from inkling.errors import UserError
 from inkling.files import sha256_of
-from inkling.text.tokenizer import Separator, Tokenizer, load_tokenizer
+from inkling.text.tokenizer import Separator, Tokenizer
+from inkling.text.tokenizer_sources import load_tokenizer
 
 # Tokens in a shard. A data set with fewer is one file for each split.
 SHARD_TOKENS = 100_000_000

@@ -11,7 +11,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     from inkling.data.workers import job_from, line_of, perform, task_from
     from inkling.errors import UserError
-    from inkling.text.tokenizer import load_tokenizer
+    from inkling.text.tokenizer_sources import load_tokenizer
 
     results = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
     os.dup2(2, 1)  # so that what a library prints is no result

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from inkling.infer.answer import CALCULATOR, Answer, Event, ToolCall, ToolResult
+from inkling.infer.answer import CALCULATOR, Answer, Event, ToolCall, ToolResult, ask
 from inkling.infer.engine import Engine, Request
 from inkling.infer.fit import TooLong, fit_prompt
 from inkling.infer.sampling import SamplingSettings
@@ -89,7 +89,7 @@ class _Speaker:
         except TooLong:  # a question among thousands: it counts as not answered, and the others are asked
             return
         budget = min(max_new_tokens, context - len(ids))
-        self.request = Request(ids, budget, GREEDY, hook=lambda new: self.answer.then)
+        self.request = ask(self.answer, ids, budget, GREEDY, seed=0)  # the likeliest tokens need none
 
     def take(self, token: int) -> None:
         self.tokens += 1

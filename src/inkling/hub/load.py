@@ -16,7 +16,8 @@ from inkling.hub.weights import Weights, fill_model
 from inkling.model.config import GPTConfig
 from inkling.model.gpt import GPT, hollow
 from inkling.model.lora import merged
-from inkling.text.tokenizer import Tokenizer, load_tokenizer
+from inkling.text.tokenizer import Tokenizer
+from inkling.text.tokenizer_sources import load_tokenizer
 from inkling.train.checkpoint import MODEL, Checkpoint, load_best, verify
 
 

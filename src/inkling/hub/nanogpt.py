@@ -16,7 +16,8 @@ from inkling.errors import UserError
 from inkling.hub.published import with_vocabulary
 from inkling.hub.weights import Weights
 from inkling.model.config import GPTConfig
-from inkling.text.tokenizer import Tokenizer, gpt2_tokenizer, load_tokenizer
+from inkling.text.tokenizer import Tokenizer
+from inkling.text.tokenizer_sources import gpt2_tokenizer, load_tokenizer
 
 NAME = "ckpt.pt"
 GPT2_SIZES = (50257, 50304)  # nanoGPT rounds GPT-2's vocabulary up to a multiple of 64

@@ -15,7 +15,8 @@ from inkling.hub.families import FAMILIES, Family
 from inkling.hub.tensorfiles import TensorFiles, find_tensor_file
 from inkling.hub.weights import Weights
 from inkling.model.config import GPTConfig
-from inkling.text.tokenizer import Tokenizer, gpt2_tokenizer, load_tokenizer
+from inkling.text.tokenizer import Tokenizer
+from inkling.text.tokenizer_sources import gpt2_tokenizer, load_tokenizer
 
 # Kept in old files though they are computed: causal masks, rotary rates.
 COMPUTED = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")

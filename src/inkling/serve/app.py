@@ -1,6 +1,5 @@
 """The web application: the API, the page, and what guards them."""
 
-import importlib.util
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from inkling.serve.access import Access
 from inkling.serve.api import REFUSALS, Api
 from inkling.serve.errors import handle_errors
+from inkling.serve.inside import inside_router
 from inkling.serve.limits import LimitSettings
 from inkling.serve.metrics import Metrics
 from inkling.serve.scheduler import Scheduler
@@ -57,11 +57,8 @@ def make_app(
     app.include_router(Api(served, scheduler, limits).router(), dependencies=guard)
     _add_health(app, served, scheduler)
     _add_metrics(app, metrics, guard)
-    if importlib.util.find_spec("inkling.serve.inside"):
-        inside: Any = importlib.import_module("inkling.serve.inside")
-        app.include_router(inside.inside_router(served), dependencies=guard, responses=REFUSALS)
-    if PAGE.is_dir():
-        app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
+    app.include_router(inside_router(served), dependencies=guard, responses=REFUSALS)
+    app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
     app.add_middleware(_Responses, metrics=metrics)
     app.add_middleware(WholeRequests, max_body=limits.max_body, seconds=limits.upload_seconds)
     if cors:

@@ -161,6 +161,7 @@ class _Queue:
 
     @contextmanager
     def place(self) -> Iterator[None]:
+        """Hold one of the places. Raises ApiError where none is free."""
         if not self._free.acquire(blocking=False):
             raise ApiError(429, "Too many are looking at once. Try again in a second.", code="busy", retry_after=1)
         try:

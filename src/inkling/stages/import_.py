@@ -23,7 +23,8 @@ from inkling.model.gpt import GPT, hollow
 from inkling.runtime import RuntimeSettings, decide, peak_memory_bytes
 from inkling.settings import Layer, build, dump_toml
 from inkling.text.conversation import can_chat
-from inkling.text.tokenizer import Tokenizer, tokenizer_from_name
+from inkling.text.tokenizer import Tokenizer
+from inkling.text.tokenizer_sources import tokenizer_from_name
 from inkling.train.checkpoint import disk_errors, save_checkpoint
 from inkling.train.runfolder import CommandLog, refuse_existing, write_resolved
 

@@ -15,7 +15,7 @@ from inkling.model.gpt import GPT, hollow
 from inkling.model.lora import add_lora, describe_lora, narrow_frozen
 from inkling.runtime import Runtime
 from inkling.stages.train_settings import TrainSettings
-from inkling.text.tokenizer import load_tokenizer
+from inkling.text.tokenizer_sources import load_tokenizer
 from inkling.train.checkpoint import Checkpoint, clear_unfinished, discard_after, load_latest
 from inkling.train.loop import Learner
 from inkling.train.optim import build_optimizers, load_optimizer_tensors

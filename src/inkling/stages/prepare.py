@@ -20,14 +20,8 @@ from inkling.stages.bar import show_bar
 from inkling.stages.texts import PrepareSettings as PrepareSettings
 from inkling.stages.texts import Source, source_for
 from inkling.text.conversation import require_chat
-from inkling.text.tokenizer import (
-    Separator,
-    Tokenizer,
-    byte_tokenizer,
-    char_tokenizer,
-    load_tokenizer,
-    tokenizer_from_name,
-)
+from inkling.text.tokenizer import Separator, Tokenizer
+from inkling.text.tokenizer_sources import byte_tokenizer, char_tokenizer, load_tokenizer, tokenizer_from_name
 
 SETTINGS = PrepareSettings
 DESCRIPTION = """Turn text into tokens on disk: inkling prepare NAME [--input=TEXT] → ./data/NAME

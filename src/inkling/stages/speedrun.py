@@ -20,7 +20,7 @@ from inkling.infer.sampling import SamplingSettings
 from inkling.serve.terminal import Terminal
 from inkling.settings import Layer, build
 from inkling.stages.tables import show_table
-from inkling.text.tokenizer import load_tokenizer
+from inkling.text.tokenizer_sources import load_tokenizer
 from inkling.train.checkpoint import read_index
 from inkling.train.runfolder import read_resolved
 

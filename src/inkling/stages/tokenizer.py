@@ -20,8 +20,9 @@ from inkling.text.bpe import ALPHABET
 from inkling.text.cut import cut_safely
 from inkling.text.samples import SAMPLES
 from inkling.text.split import DEFAULT_PATTERN, check_pattern
-from inkling.text.tokenizer import Tokenizer, tokenizer_from_name, trained_tokenizer
+from inkling.text.tokenizer import Tokenizer
 from inkling.text.tokenizer_json import CHAT_TOKENS
+from inkling.text.tokenizer_sources import tokenizer_from_name, trained_tokenizer
 
 
 @dataclass(frozen=True)
