@@ -53,6 +53,19 @@ def test_muon_stacked_equals_textbook():
         torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("shape", [(32, 128), (128, 32), (32, 64)])
+@pytest.mark.parametrize("count", [1, 3, 5, 7])
+def test_wide_matrices_go_through_their_gram_matrix_with_the_same_result(shape, count):
+    """Singular values from 1 down to a millionth, so that the small ones have to come through."""
+    generator = torch.Generator().manual_seed(3)
+    left, _ = torch.linalg.qr(torch.randn(shape[0], min(shape), generator=generator))
+    right, _ = torch.linalg.qr(torch.randn(shape[1], min(shape), generator=generator))
+    matrix = left * torch.logspace(0, -6, min(shape)) @ right.T
+    expected = orthogonalize(matrix, count, torch.float64).float()
+    found = orthogonalize_stack(matrix[None], count, torch.float32)[0]
+    assert (found - expected).norm() <= 1e-3 * expected.norm()
+
+
 def test_muon_splits_fused_matrices():
     fused = [torch.nn.Parameter(torch.randn(24, 16, generator=torch.Generator().manual_seed(0)))]
     apart = [torch.nn.Parameter(part.detach().clone()) for part in fused[0].split((16, 4, 4))]

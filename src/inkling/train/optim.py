@@ -136,16 +136,52 @@ def orthogonalize(matrix: Tensor, steps: int, dtype: torch.dtype = torch.bfloat1
 
 def orthogonalize_stack(stack: Tensor, steps: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
     """`orthogonalize` for each of (N, R, C) at once."""
-    a, b, c = QUINTIC
     x = stack.to(dtype)
     tall = x.size(1) > x.size(2)
     if tall:
         x = x.mT
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
-    for _ in range(steps):
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    # Few bits do not bear the detour over the Gram matrix: in bfloat16 small singular values come out wrong.
+    wide = x.size(2) >= 2 * x.size(1) and torch.finfo(dtype).bits >= 32
+    x = _iterate_on_gram(x, steps) if wide else _iterate(x, steps)
     return x.mT if tall else x
+
+
+def _iterate(x: Tensor, steps: int) -> Tensor:
+    """Newton-Schulz on (N, R, C): three products in each step, two of them as long as C."""
+    a, b, c = QUINTIC
+    for _ in range(steps):
+        gram = x @ x.mT  # (N, R, R)
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x
+
+
+def _iterate_on_gram(x: Tensor, steps: int, most: int = 5) -> Tensor:
+    """The same, with all between the first product and the last on (N, R, R): Gram Newton-Schulz (Zhang et al. 2026).
+
+    Each step multiplies x from the left by a polynomial of x xᵀ. Polynomials of one matrix commute, so they can be
+    gathered first. A matrix four times as wide as high takes 0.65 of the time with 3 steps and 0.47 with 5. Errors
+    grow tenfold with each step (1e-4 of the result after 5), so after `most` it begins anew.
+    """
+    while steps:
+        now = min(steps, most)
+        gram = x @ x.mT  # (N, R, R)
+        gathered = factor = _factor(gram)
+        for _ in range(now - 1):
+            gram = factor @ gram @ factor
+            factor = _factor(gram)
+            gathered = factor @ gathered
+        x = gathered @ x
+        steps -= now
+    return x
+
+
+def _factor(gram: Tensor) -> Tensor:
+    """a + b·g + c·g², what one step multiplies x by."""
+    a, b, c = QUINTIC
+    factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+    factor.diagonal(dim1=1, dim2=2).add_(a)
+    return factor
 
 
 class Muon(Optimizer):

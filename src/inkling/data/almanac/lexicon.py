@@ -63,12 +63,21 @@ def is_held_word(word: str) -> bool:
     return uniform("almanac", "held word", word) < HELD_WORDS
 
 
+@lru_cache
+def words_of_texts() -> tuple[str, ...]:
+    """The words of the spelling list, held out or not, that the almanac's own sentences and facts use."""
+    files = [*sorted(_WORDS.glob("*.toml")), *sorted(TABLES.glob("*.txt"))]
+    found = set(re.findall(r"[a-z]+", " ".join(path.read_text(encoding="utf-8") for path in files)))
+    return tuple(word for held in (False, True) for word in spelling_words(held) if word in found)
+
+
 def word_to_spell(dice: Dice) -> str:
     """A word of the list, or of the facts, or one that joins the beginning of one to the end of another: "strawning".
 
     Joined words are many, so that what is learned is the letters of every piece, not a list of words. Their pieces
-    come from all words, held out or not: a piece that is never spelled cannot be known, and many a common word is one
-    token, so the first is often joined whole. No held word comes out.
+    come from all words, held out or not: a piece that is never spelled cannot be known. A tokenizer makes a single
+    token of a word that its text is full of, so half of them begin with such a word as a whole. No held word comes
+    out.
     """
     words = spelling_words(held=False)
     if dice.chance(0.4):
@@ -76,8 +85,8 @@ def word_to_spell(dice: Dice) -> str:
     pieces = (*words, *spelling_words(held=True))
     while True:
         first, second = dice.pick(pieces), dice.pick(pieces)
-        kept = len(first) if dice.chance(0.4) else dice.between(2, len(first) - 1)
-        word = first[:kept] + second[-dice.between(2, len(second) - 1) :]
+        start = dice.pick(words_of_texts()) if dice.chance(0.5) else first[: dice.between(2, len(first) - 1)]
+        word = start + second[-dice.between(2, len(second) - 1) :]
         if len(word) <= 10 and word not in spelling_words(held=True):
             return word
 
