@@ -1,5 +1,6 @@
 """Optimizers against torch.optim and against the textbook; schedules against their definition."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +11,7 @@ from inkling.model.gpt import GPT
 from inkling.runtime import Runtime
 from inkling.train.loop import Learner, update
 from inkling.train.optim import (
+    QUINTIC,
     Muon,
     OptimizerSettings,
     build_optimizers,
@@ -19,6 +21,7 @@ from inkling.train.optim import (
     orthogonalize,
     orthogonalize_stack,
 )
+from inkling.train.polar import SPREAD, best_quintic, polar_coefficients
 from inkling.train.schedule import ScheduleSettings, check_schedule, lr_factor, muon_momentum
 
 TINY_NANOCHAT = PRESETS["nanochat"] | {"vocab_size": 32, "block_size": 8, "n_layer": 1, "n_head": 2, "n_embd": 16}
@@ -54,16 +57,41 @@ def test_muon_stacked_equals_textbook():
 
 
 @pytest.mark.parametrize("shape", [(32, 128), (128, 32), (32, 64)])
-@pytest.mark.parametrize("count", [1, 3, 5, 7])
-def test_wide_matrices_go_through_their_gram_matrix_with_the_same_result(shape, count):
+@pytest.mark.parametrize("count", [1, 3, 5])
+@pytest.mark.parametrize("coefficients", ["quintic", "polar"])
+def test_wide_matrices_go_through_their_gram_matrix_with_the_same_result(shape, count, coefficients):
     """Singular values from 1 down to a millionth, so that the small ones have to come through."""
     generator = torch.Generator().manual_seed(3)
     left, _ = torch.linalg.qr(torch.randn(shape[0], min(shape), generator=generator))
     right, _ = torch.linalg.qr(torch.randn(shape[1], min(shape), generator=generator))
     matrix = left * torch.logspace(0, -6, min(shape)) @ right.T
-    expected = orthogonalize(matrix, count, torch.float64).float()
-    found = orthogonalize_stack(matrix[None], count, torch.float32)[0]
+    expected = orthogonalize(matrix, count, torch.float64, coefficients).float()
+    found = orthogonalize_stack(matrix[None], count, torch.float32, coefficients)[0]
     assert (found - expected).norm() <= 1e-3 * expected.norm()
+
+
+@pytest.mark.parametrize("low, high", [(0.01, 1.0), (0.3, 1.7), (0.9, 1.1)])
+def test_the_best_quintic_has_four_equal_errors_and_no_other_is_better(low, high):
+    (a, b, c), error = best_quintic(low, high)
+    s = np.linspace(low, high, 100_001)
+    wrong = 1 - (a * s + b * s**3 + c * s**5)
+    assert np.abs(wrong).max() == pytest.approx(error, rel=1e-4)
+    assert np.sum(np.diff(np.sign(wrong)) != 0) == 3  # so it reaches its size four times, with changing sign
+    # What is best for the squared error on a grid, a good guess that is not Chebyshev's, has a larger largest error.
+    guess = np.linalg.lstsq(np.stack([s, s**3, s**5], axis=1), np.ones_like(s), rcond=None)[0]
+    assert np.abs(1 - np.stack([s, s**3, s**5], axis=1) @ guess).max() > error
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 20])
+def test_polar_steps_end_within_the_spread_and_start_steeper_than_the_quintic(count):
+    s = np.geomspace(1e-9, 1, 10_001)
+    ends = s.copy()
+    for a, b, c in polar_coefficients(count):
+        ends = a * ends + b * ends**3 + c * ends**5
+    reached = s[np.argmax(ends >= 1 - SPREAD - 1e-6)]
+    assert np.all(ends[s > reached * 1.001] >= 1 - SPREAD - 1e-3)
+    assert ends.max() <= 1 + SPREAD + 1e-3
+    assert np.prod([a for a, _, _ in polar_coefficients(count)]) > 1.3 * QUINTIC[0] ** count
 
 
 def test_muon_splits_fused_matrices():

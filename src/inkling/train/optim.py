@@ -17,6 +17,9 @@ from torch.optim import Optimizer
 
 from inkling.errors import UserError
 from inkling.model.gpt import GPT
+from inkling.train.polar import Quintic, polar_coefficients
+
+Coefficients = Literal["quintic", "polar"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class OptimizerSettings:
     """Muon: memory of the mean gradient"""
     ns_steps: int = 5
     """Muon: Newton-Schulz iterations"""
+    ns_coefficients: Coefficients = "quintic"
+    """Muon: the same quintic in each iteration, or polar, the best one for each (Polar Express)"""
     grad_clip: float = 1.0
     """scale the gradient down to this norm when it is longer; 0: off"""
 
@@ -93,6 +98,7 @@ def build_optimizers(
                 momentum=settings.momentum,
                 weight_decay=settings.matrix_decay,
                 ns_steps=settings.ns_steps,
+                ns_coefficients=settings.ns_coefficients,
                 ns_dtype=ns_dtype,
                 split={matrices[name]: rows for name, rows in split.items()},
             )
@@ -120,21 +126,29 @@ def block_matrices(model: GPT) -> tuple[dict[str, Tensor], dict[str, tuple[int, 
 QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
-def orthogonalize(matrix: Tensor, steps: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
+def quintics_of(coefficients: Coefficients, steps: int) -> Sequence[Quintic]:
+    """(a, b, c) of each iteration."""
+    return polar_coefficients(steps) if coefficients == "polar" else [QUINTIC] * steps
+
+
+def orthogonalize(
+    matrix: Tensor, steps: int, dtype: torch.dtype = torch.bfloat16, coefficients: Coefficients = "quintic"
+) -> Tensor:
     """Newton-Schulz: (R, C) → the same singular vectors with singular values near 1."""
-    a, b, c = QUINTIC
     x = matrix.to(dtype)
     tall = x.size(0) > x.size(1)
     if tall:  # the smaller Gram matrix is the cheaper one
         x = x.T
     x = x / x.norm().clamp(min=1e-7)  # now no singular value exceeds 1
-    for _ in range(steps):
+    for a, b, c in quintics_of(coefficients, steps):
         gram = x @ x.T
         x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)  # a·x + (b·g + c·g²)·x
     return x.T if tall else x
 
 
-def orthogonalize_stack(stack: Tensor, steps: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
+def orthogonalize_stack(
+    stack: Tensor, steps: int, dtype: torch.dtype = torch.bfloat16, coefficients: Coefficients = "quintic"
+) -> Tensor:
     """`orthogonalize` for each of (N, R, C) at once."""
     x = stack.to(dtype)
     tall = x.size(1) > x.size(2)
@@ -143,42 +157,40 @@ def orthogonalize_stack(stack: Tensor, steps: int, dtype: torch.dtype = torch.bf
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     # Few bits do not bear the detour over the Gram matrix: in bfloat16 small singular values come out wrong.
     wide = x.size(2) >= 2 * x.size(1) and torch.finfo(dtype).bits >= 32
-    x = _iterate_on_gram(x, steps) if wide else _iterate(x, steps)
+    quintics = quintics_of(coefficients, steps)
+    x = _iterate_on_gram(x, quintics) if wide else _iterate(x, quintics)
     return x.mT if tall else x
 
 
-def _iterate(x: Tensor, steps: int) -> Tensor:
+def _iterate(x: Tensor, quintics: Sequence[Quintic]) -> Tensor:
     """Newton-Schulz on (N, R, C): three products in each step, two of them as long as C."""
-    a, b, c = QUINTIC
-    for _ in range(steps):
+    for a, b, c in quintics:
         gram = x @ x.mT  # (N, R, R)
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x
 
 
-def _iterate_on_gram(x: Tensor, steps: int, most: int = 5) -> Tensor:
+def _iterate_on_gram(x: Tensor, quintics: Sequence[Quintic], most: int = 3) -> Tensor:
     """The same, with all between the first product and the last on (N, R, R): Gram Newton-Schulz (Zhang et al. 2026).
 
     Each step multiplies x from the left by a polynomial of x xᵀ. Polynomials of one matrix commute, so they can be
-    gathered first. A matrix four times as wide as high takes 0.65 of the time with 3 steps and 0.47 with 5. Errors
-    grow tenfold with each step (1e-4 of the result after 5), so after `most` it begins anew.
+    gathered first. A matrix four times as wide as high takes two thirds of the time. Errors grow with each step, by
+    the square of the quintic's slope at 0 where values are small, so after `most` it begins anew.
     """
-    while steps:
-        now = min(steps, most)
+    for first in range(0, len(quintics), most):
         gram = x @ x.mT  # (N, R, R)
-        gathered = factor = _factor(gram)
-        for _ in range(now - 1):
+        gathered = factor = _factor(gram, quintics[first])
+        for quintic in quintics[first + 1 : first + most]:
             gram = factor @ gram @ factor
-            factor = _factor(gram)
+            factor = _factor(gram, quintic)
             gathered = factor @ gathered
         x = gathered @ x
-        steps -= now
     return x
 
 
-def _factor(gram: Tensor) -> Tensor:
+def _factor(gram: Tensor, quintic: Quintic) -> Tensor:
     """a + b·g + c·g², what one step multiplies x by."""
-    a, b, c = QUINTIC
+    a, b, c = quintic
     factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
     factor.diagonal(dim1=1, dim2=2).add_(a)
     return factor
@@ -199,12 +211,14 @@ class Muon(Optimizer):
         momentum: float = 0.95,
         weight_decay: float = 0.0,
         ns_steps: int = 5,
+        ns_coefficients: Coefficients = "quintic",
         ns_dtype: torch.dtype = torch.bfloat16,
         split: dict[Tensor, tuple[int, ...]] | None = None,
         stacked: bool = True,
     ) -> None:
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "ns_steps": ns_steps}
         super().__init__(params, defaults)
+        self.ns_coefficients: Coefficients = ns_coefficients
         self.ns_dtype = ns_dtype
         self.split = split or {}
         self.stacked = stacked
@@ -236,8 +250,8 @@ class Muon(Optimizer):
 
     def _orthogonalize(self, updates: list[Tensor], steps: int) -> Sequence[Tensor]:
         if self.stacked:
-            return orthogonalize_stack(torch.stack(updates), steps, self.ns_dtype).unbind()
-        return [orthogonalize(update, steps, self.ns_dtype) for update in updates]
+            return orthogonalize_stack(torch.stack(updates), steps, self.ns_dtype, self.ns_coefficients).unbind()
+        return [orthogonalize(update, steps, self.ns_dtype, self.ns_coefficients) for update in updates]
 
 
 # --- state by parameter name, for the checkpoint -----------------------------------------------------------
