@@ -92,8 +92,12 @@ def word_to_spell(dice: Dice) -> str:
 
 
 def spelled(word: str) -> str:
-    """Its letters: "apple" → "a-p-p-l-e"."""
-    return "-".join(word)
+    """Its letters: "apple" → "a p p l e".
+
+    Spaces, because a letter with the space before it is one token, whichever letter it is: words begin so. Of "-e" and
+    "-p" a small vocabulary has the first as one token and the second as two, and the model loses its place.
+    """
+    return " ".join(word)
 
 
 # --- names of nothing ------------------------------------------------------------------------------------

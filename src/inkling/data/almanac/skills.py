@@ -91,7 +91,7 @@ def _number(dice: Dice) -> int:
 
 
 def spelling_exchange(dice: Dice, held: bool = False) -> list[Message]:
-    """ "Spell apple." "a-p-p-l-e" """
+    """ "Spell apple." "a p p l e" """
     word = dice.pick(spelling_words(held=True)) if held else word_to_spell(dice)
     question = fill(dice.pick(words_file("skills")["spell"]["held" if held else "ask"]), w=word)
     return [user(question), assistant(spelled(word))]
