@@ -69,6 +69,7 @@ def called(tmp_path, monkeypatch):
 
     monkeypatch.setattr(pipeline, "call", call)
     monkeypatch.setattr(speedrun, "converse", lambda settings: calls.append(("converse",)))
+    monkeypatch.setattr(speedrun.report, "main", lambda run, settings: calls.append(("report", run)))
     return calls
 
 
@@ -84,12 +85,12 @@ def states(settings):
 def test_every_stage_is_run_in_order_and_none_twice(called, capsys):
     assert states(SMALL) == ["new"] * 6
     speedrun.main(SMALL)
-    assert verbs(called) == [*STAGES, "converse"]
+    assert verbs(called) == [*STAGES, "converse", "report"]
     out = capsys.readouterr().out
     assert "$ inkling tokenizer train bot" in out and "what it took" in out and "inkling chat bot" in out
     called.clear()
     speedrun.main(SMALL)
-    assert verbs(called) == ["converse"], "and the exam is not taken again"
+    assert verbs(called) == ["converse", "report"], "and the exam is not taken again"
     book = json.loads(Path(f"runs/bot{BOOK}").read_text(encoding="utf-8"))
     assert [entry["asked"]["words"][0] for entry in book.values()] == STAGES
     assert all(entry["made"] and entry["seconds"] >= 0 and entry["process"] is None for entry in book.values())
@@ -106,7 +107,7 @@ def test_it_goes_on_where_it_stopped(called):
     called.fail = ""
     speedrun.main(SMALL)
     assert called[0] == ("sft", "--out_dir=runs/bot", "--resume")
-    assert verbs(called) == ["sft", "evaluate", "converse"]
+    assert verbs(called) == ["sft", "evaluate", "converse", "report"]
 
 
 def test_a_training_of_other_data_is_not_touched_and_neither_is_its_data(called):
@@ -149,7 +150,7 @@ def test_what_is_cheap_is_made_anew(called):
     called.clear()
     called.fail = ""
     speedrun.main(replace(SMALL, vocab_size=301))
-    assert verbs(called) == [*STAGES, "converse"]
+    assert verbs(called) == [*STAGES, "converse", "report"]
 
 
 def test_what_was_deleted_is_made_again_and_a_training_on_it_stands(called):
@@ -157,7 +158,7 @@ def test_what_was_deleted_is_made_again_and_a_training_on_it_stands(called):
     Path("data/bot/almanac/meta.json").unlink()
     called.clear()
     speedrun.main(SMALL)
-    assert verbs(called) == ["prepare", "converse"]
+    assert verbs(called) == ["prepare", "converse", "report"]
 
 
 def test_what_somebody_changed_is_noticed(called):
@@ -165,7 +166,7 @@ def test_what_somebody_changed_is_noticed(called):
     Path("runs/bot/evaluations/almanac.json").write_text('{"mean": 1}', encoding="utf-8")
     called.clear()
     speedrun.main(SMALL)
-    assert verbs(called) == ["evaluate", "converse"]
+    assert verbs(called) == ["evaluate", "converse", "report"]
     Path("runs/bot/checkpoints/step-000002/manifest.json").write_text("{}", encoding="utf-8")
     with pytest.raises(UserError, match="since runs/bot was trained"):
         speedrun.main(SMALL)
@@ -271,7 +272,9 @@ def wait_until_at_work(process: subprocess.Popen, folder: Path, title: str) -> N
             if not sign:
                 time.sleep(0.5)
                 return
-            if (folder / sign).exists() and (not sign.endswith("metrics.jsonl") or (folder / sign).stat().st_size > 400):
+            if (folder / sign).exists() and (
+                not sign.endswith("metrics.jsonl") or (folder / sign).stat().st_size > 400
+            ):
                 return
         time.sleep(0.002)
 

@@ -1,7 +1,7 @@
 """Curves through the losses of many trainings: where a budget is best spent, and how that grows with the budget.
 
-Hoffmann et al. 2022, "Training Compute-Optimal Large Language Models", approach 2. For each budget C of FLOPs the loss is
-a parabola in log N; its lowest point is N_opt(C), and the tokens that the budget then leaves are D_opt(C). Both are
+Hoffmann et al. 2022, "Training Compute-Optimal Large Language Models", approach 2. For each budget C of FLOPs the loss
+is a parabola in log N; its lowest point is N_opt(C), and the tokens that the budget then leaves are D_opt(C). Both are
 power laws of C: N_opt = k C^a, D_opt = k' C^b, straight lines between logarithms.
 """
 

@@ -29,7 +29,9 @@ def save_miniseries(points: list[Point], path: Path) -> Path | None:
         for ax, key, label in zip(axes, ("size", "flops"), ("N, parameters of blocks and head", "FLOPs"), strict=True):
             ax.plot([getattr(p, key) for p in points], [p.val_loss for p in points], "o-", color=COLOURS[0])
             for point in points:
-                ax.annotate(f"d{point.depth}", (getattr(point, key), point.val_loss), (5, 5), textcoords="offset points")
+                ax.annotate(
+                    f"d{point.depth}", (getattr(point, key), point.val_loss), (5, 5), textcoords="offset points"
+                )
             ax.set_xscale("log")
             ax.set_xlabel(label)
         axes[0].set_ylabel("validation loss (nats per token)")
@@ -67,7 +69,9 @@ def save_scaling(budgeted: list[tuple[float, Point]], found: Scaling, path: Path
 
 def _draw_law(ax: "Axes", found: Scaling, law: PowerLaw | None, what: str, letter: str) -> None:
     """The line between logarithms, and its exponent."""
-    ax.set_title("no law: too few lowest points" if law is None else f"{what} ∝ C^{letter}, {letter} = {law.exponent:.2f}")
+    ax.set_title(
+        "no law: too few lowest points" if law is None else f"{what} ∝ C^{letter}, {letter} = {law.exponent:.2f}"
+    )
     ax.set_xlabel("C, FLOPs")
     ax.set_ylabel(what)
     if law is None:

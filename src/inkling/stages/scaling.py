@@ -1,4 +1,4 @@
-"""`inkling scaling`: several sizes at each of several budgets of FLOPs, and the power laws that their best ones follow."""
+"""`inkling scaling`: several sizes at each of several budgets of FLOPs, and the laws that the best of them follow."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,11 +63,7 @@ def main(recipe: str, settings: ScalingSettings, rest: dict[str, str] | None = N
     depths = [int(depth) for depth in numbers(settings.depths, "depths")]
     if len(depths) < LEAST_SIZES:
         raise UserError(f"{len(depths)} depths make no parabola.", f"Give at least {LEAST_SIZES} --depths.", status=2)
-    cells = [
-        Cell(f"{flops:.3g} FLOPs, depth {depth}", f"c{flops:.3g}_d{depth:02d}", depth, (f"--target_flops={flops:.6g}",))
-        for flops in budgets
-        for depth in depths
-    ]
+    cells = [cell_of(flops, depth) for flops in budgets for depth in depths]
     pipeline = plan("scaling", recipe, settings, rest or {}, cells)
     if settings.dry_run:
         show_plan(pipeline)
@@ -78,6 +74,17 @@ def main(recipe: str, settings: ScalingSettings, rest: dict[str, str] | None = N
     found = fit_scaling(budgets_of(budgeted), settings.seed_of_fit)
     report(Path("runs", settings.name), recipe, budgeted, found)
     return found
+
+
+def cell_of(flops: float, depth: int) -> Cell:
+    """The training of a depth at a budget."""
+    title, label = f"{short(flops)} FLOPs, depth {depth}", f"c{short(flops)}_d{depth:02d}"
+    return Cell(title, label, depth, (f"--target_flops={flops:g}",))
+
+
+def short(flops: float) -> str:
+    """2e+11 → 2e11."""
+    return f"{flops:.3g}".replace("e+", "e")
 
 
 # --- what is said --------------------------------------------------------------------------------------------
@@ -116,26 +123,27 @@ def report(folder: Path, recipe: str, budgeted: list[tuple[float, Point]], found
     print(f"→ {folder / 'scaling.md'}" + (f", {picture}" if picture else ""))
 
 
-NOTES = """N are the parameters that a token is multiplied by, of blocks and head; the embedding only looks rows up. FLOPs are counted
-exactly, attention scores included (`inkling size` shows by part). Loss is in nats per token of the validation text; bits
-per byte are that loss by the validation text's count of tokens and bytes. Time is of training alone."""
+NOTES = """N are the parameters that a token is multiplied by, of blocks and head; the embedding only looks rows up. FLOPs
+are counted exactly, attention scores included (`inkling size` shows them by part). Loss is in nats per token of the
+validation text; bits per byte are that loss by the validation text's count of tokens and bytes. Time is of training
+alone."""
 
 
 def run_row(flops: float, point: Point) -> list[str]:
     """A training."""
     bpb = f"{point.bpb:.4f}" if point.bpb is not None else "n/a"
     per = f"{point.tokens / point.size:.1f}"
-    figures = [f"{point.size:,}", f"{point.tokens:,}", per, f"{point.flops:.3g}", f"{point.val_loss:.4f}", bpb]
-    return [f"{flops:.3g}", f"{point.depth}", *figures, clock(point.seconds)]
+    figures = [f"{point.size:,}", f"{point.tokens:,}", per, short(point.flops), f"{point.val_loss:.4f}", bpb]
+    return [short(flops), f"{point.depth}", *figures, clock(point.seconds)]
 
 
 def best_row(valley: Valley) -> list[str]:
     """A budget's lowest point."""
     if valley.where == "none":
-        return [f"{valley.budget.flops:.3g}", "", "", "", "", WHERE["none"]]
+        return [short(valley.budget.flops), "", "", "", "", WHERE["none"]]
     per = f"{valley.tokens / valley.size:.1f}"
     best = [f"{valley.size:,.0f}", f"{valley.tokens:,.0f}", per, f"{valley.loss:.4f}"]
-    return [f"{valley.budget.flops:.3g}", *best, WHERE[valley.where]]
+    return [short(valley.budget.flops), *best, WHERE[valley.where]]
 
 
 def sentences(found: Scaling) -> list[str]:
@@ -143,18 +151,19 @@ def sentences(found: Scaling) -> list[str]:
     used = sum(valley.where == "inside" for valley in found.valleys)
     said = []
     for valley in found.valleys:
+        at = f"At {short(valley.budget.flops)} FLOPs"
         if valley.where in ("below", "above"):
             further = "smaller" if valley.where == "below" else "larger"
-            said.append(f"At {valley.budget.flops:.3g} FLOPs the best size is beyond those trained: add {further} --depths.")
+            said.append(f"{at} the best size is beyond those trained: add {further} --depths.")
         elif valley.where == "none":
-            said.append(f"At {valley.budget.flops:.3g} FLOPs the losses make no valley: add --depths on both sides.")
+            said.append(f"{at} the losses make no valley: add --depths on both sides.")
     if found.size is None or found.tokens is None:
         return [*said, f"Only {used} of {len(found.valleys)} lowest points can be trusted: there is no law to fit yet."]
     said += [f"N_opt ∝ C^{law_words(found.size)}.", f"D_opt ∝ C^{law_words(found.tokens)}."]
     if found.freedom:
         said.append(
-            f"The losses lie {found.noise:.4f} nats off their parabolas (standard deviation, {found.freedom} to spare); "
-            "the intervals are what that noise alone leaves open, not what other shapes, rates or data would change."
+            f"The losses lie {found.noise:.4f} nats off their parabolas (a standard deviation, {found.freedom} to spare). "
+            "The intervals are what that noise alone leaves open, not what other shapes, rates or data would change."
         )
     else:
         said.append("With three sizes a budget nothing is left to tell the noise by: no interval can be given.")

@@ -14,21 +14,25 @@ from inkling.infer.dialogue import Dialogue
 from inkling.infer.sampling import SamplingSettings
 from inkling.serve.terminal import Terminal
 from inkling.settings import Layer, build
+from inkling.stages import report
 from inkling.stages.pipeline import Pipeline, follow, in_words
-from inkling.stages.pipelines import cpu
+from inkling.stages.pipelines import cpu, gpu, outlook
 from inkling.stages.pipelines.settings import SpeedrunSettings, settled
 from inkling.stages.tables import show_table
 
 SETTINGS = SpeedrunSettings
-DESCRIPTION = """The whole way in one command: inkling speedrun [cpu] [--key=value ...]
+DESCRIPTION = """The whole way in one command: inkling speedrun [cpu | gpu | 8xh100] [--key=value ...]
 
   inkling speedrun                                   ten to fifteen minutes on two CPU cores → runs/chatbot
   inkling speedrun --tables=mine --name=mybot        with your own facts: tables in the folder mine
   inkling speedrun                                   again, after an interruption: it goes on
-  inkling speedrun --dry_run                         what it would run
+  inkling speedrun gpu --dry_run                     what it would download, run and cost; runs nothing
+  inkling speedrun 8xh100 --price_per_hour=24        asks before it begins, or takes --yes
 
-It makes text and conversations from the almanac's facts, learns a vocabulary, pretrains, teaches conversation and asks
-questions that were kept out of all of it. Nothing is downloaded."""
+cpu makes text and conversations from the almanac's facts and downloads nothing. gpu and 8xh100 take web text
+(FineWeb-Edu), a model by the depth dial (12 and 20 layers), SmolTalk's conversations and the exams of papers. Each
+learns a vocabulary, pretrains, teaches conversation, asks questions that were kept out of all of it, and ends with a
+report."""
 
 # What is asked in the end, for people to read.
 SAMPLES = (
@@ -36,7 +40,7 @@ SAMPLES = (
     ("Hello! Who are you?", "How do you spell planet?", "How many e's are in elephant?"),
     ("What is the chemical symbol of gold?", "Who wrote Hamlet?", "What is the capital of Zarblonia?"),
 )
-MACHINES = ("cpu",)
+MACHINES = ("cpu", "gpu", "8xh100")
 
 
 def command(positional: list[str], flags: dict[str, str]) -> None:
@@ -53,15 +57,32 @@ def main(settings: SpeedrunSettings, machine: str = "cpu") -> None:
     """Run every stage that is not done, in a process of its own, and say what each took."""
     settings = settled(settings, machine)
     folder_for(settings.name)  # which refuses what is no name
-    pipeline = cpu.plan(settings)
+    pipeline = cpu.plan(settings) if machine == "cpu" else plan_on_gpus(settings, machine)
     if settings.dry_run:
         show_commands(pipeline)
         return
     began = time.monotonic()
     took = [[title, in_minutes(seconds)] for title, seconds in follow(pipeline)]
     converse(settings)
+    report.main(f"runs/{settings.name}", report.ReportSettings(price_per_hour=settings.price_per_hour))
     show_table("what it took", [*took, ["in all", in_minutes(time.monotonic() - began)]], strong=["in all"])
-    print(f"The model is in runs/{settings.name}. Talk with it: inkling chat {settings.name}")
+    print(f"The model is in runs/{settings.name}, what was recorded in runs/{settings.name}/report.md. Next:")
+    print(f"  inkling chat {settings.name}                 talk with it")
+    print(f"  inkling plot {settings.name}-base {settings.name}    how it learned")
+
+
+def plan_on_gpus(settings: SpeedrunSettings, machine: str) -> Pipeline:
+    """The stages, after saying what they will take; and unless it is a dry run, after asking."""
+    gpus = gpu.find_machine(8 if machine == "8xh100" else 1)
+    if not settings.dry_run:
+        gpu.refuse_absent(gpus, machine)
+    pipeline = gpu.plan(settings, gpus, machine)
+    expected = outlook.reckon(settings, gpu.pretraining(settings, gpus), gpus)
+    outlook.show(expected, settings, gpus)
+    if not settings.dry_run and not pipeline.book.exists():  # what has begun was asked for before
+        outlook.check_disk(expected)
+        outlook.ask_to_begin(settings)
+    return pipeline
 
 
 def show_commands(pipeline: Pipeline) -> None:

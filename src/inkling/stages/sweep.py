@@ -1,4 +1,4 @@
-"""What `miniseries` and `scaling` have in common: one training for each size, all below runs/NAME, by the depth dial."""
+"""What `miniseries` and `scaling` have in common: a training for each size, all below runs/NAME, by the depth dial."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields

@@ -36,6 +36,9 @@ class SpeedrunSettings:
     """gpu, 8xh100: rows at once on each GPU; None: as many as are reckoned to fit"""
     epochs: float | None = None
     """gpu, 8xh100: how often the conversations are read; None: once"""
+    allow_python: bool = False
+    """gpu, 8xh100: whether programs that the model writes may run here, with limits but in no safe box: then HumanEval
+    is asked too, and the exams' mean is ChatCORE"""
     yes: bool = False
     """gpu, 8xh100: begin without asking"""
     dry_run: bool = False
@@ -44,7 +47,7 @@ class SpeedrunSettings:
 
 ON_CPU = {"documents": 24_000, "conversations": 42_000, "read_steps": 500, "teach_steps": 1600, "vocab_size": 512}
 ON_GPU = {"vocab_size": 32_768, "epochs": 1.0}
-OWN = {"cpu": {*ON_CPU, "tables"}, "gpu": {*ON_GPU, "depth", "batch_size", "yes"}}
+OWN = {"cpu": {*ON_CPU, "tables"}, "gpu": {*ON_GPU, "depth", "batch_size", "allow_python", "yes"}}
 
 
 def settled(settings: SpeedrunSettings, machine: str) -> SpeedrunSettings:
