@@ -129,7 +129,7 @@ def test_text_that_needs_no_network_is_prepared(tmp_path, monkeypatch, inkling):
 def test_what_is_said_of_a_fit():
     said = "\n".join(sentences(fit_scaling([budget(c) for c in BUDGETS])))
     assert "N_opt ∝ C^0.46 (95 %: 0.46 to 0.46)" in said and "D_opt ∝ C^0.54" in said
-    assert "6 to spare" in said and "one point more than a line needs" in said
+    assert "6 spare" in said and "one point more than a line needs" in said
     two = "\n".join(sentences(fit_scaling([budget(c) for c in BUDGETS[:2]])))
     assert "Two budgets always lie on a line" in two
     edge = "\n".join(sentences(fit_scaling([budget(1e12, shares=(2, 3, 4)), budget(3e12, shares=(0.1, 0.2, 0.4))])))

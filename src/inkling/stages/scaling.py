@@ -79,12 +79,12 @@ def main(recipe: str, settings: ScalingSettings, rest: dict[str, str] | None = N
 def cell_of(flops: float, depth: int) -> Cell:
     """The training of a depth at a budget."""
     title, label = f"{short(flops)} FLOPs, depth {depth}", f"c{short(flops)}_d{depth:02d}"
-    return Cell(title, label, depth, (f"--target_flops={flops:g}",))
+    return Cell(title, label, depth, (f"--target_flops={short(flops)}",))
 
 
-def short(flops: float) -> str:
+def short(flops: float, digits: int = 6) -> str:
     """2e+11 → 2e11."""
-    return f"{flops:.3g}".replace("e+", "e")
+    return f"{flops:.{digits}g}".replace("e+", "e")
 
 
 # --- what is said --------------------------------------------------------------------------------------------
@@ -123,9 +123,9 @@ def report(folder: Path, recipe: str, budgeted: list[tuple[float, Point]], found
     print(f"→ {folder / 'scaling.md'}" + (f", {picture}" if picture else ""))
 
 
-NOTES = """N are the parameters that a token is multiplied by, of blocks and head; the embedding only looks rows up. FLOPs
-are counted exactly, attention scores included (`inkling size` shows them by part). Loss is in nats per token of the
-validation text; bits per byte are that loss by the validation text's count of tokens and bytes. Time is of training
+NOTES = """N are the parameters that a token is multiplied by, of blocks and head; the embedding only looks rows up.
+FLOPs are counted exactly, attention scores included (`inkling size` shows them by part). Loss is in nats per token of
+the validation text; bits per byte are that loss by the validation text's count of tokens and bytes. Time is of training
 alone."""
 
 
@@ -133,7 +133,7 @@ def run_row(flops: float, point: Point) -> list[str]:
     """A training."""
     bpb = f"{point.bpb:.4f}" if point.bpb is not None else "n/a"
     per = f"{point.tokens / point.size:.1f}"
-    figures = [f"{point.size:,}", f"{point.tokens:,}", per, short(point.flops), f"{point.val_loss:.4f}", bpb]
+    figures = [f"{point.size:,}", f"{point.tokens:,}", per, short(point.flops, 3), f"{point.val_loss:.4f}", bpb]
     return [short(flops), f"{point.depth}", *figures, clock(point.seconds)]
 
 
@@ -162,7 +162,7 @@ def sentences(found: Scaling) -> list[str]:
     said += [f"N_opt ∝ C^{law_words(found.size)}.", f"D_opt ∝ C^{law_words(found.tokens)}."]
     if found.freedom:
         said.append(
-            f"The losses lie {found.noise:.4f} nats off their parabolas (a standard deviation, {found.freedom} to spare). "
+            f"The losses lie {found.noise:.4f} nats off their parabolas (a standard deviation, {found.freedom} spare). "
             "The intervals are what that noise alone leaves open, not what other shapes, rates or data would change."
         )
     else:

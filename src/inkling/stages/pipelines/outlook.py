@@ -99,7 +99,7 @@ def show_time(outlook: Outlook, settings: SpeedrunSettings, machine: Machine) ->
         )
     show_table("time, about", rows, strong=["in all, an estimate"])
     print(
-        f"The GPUs' part is the model's FLOPs at {MFU:.0%} of their published peak, a share that was not measured here. "
+        f"The GPUs' part is the model's FLOPs at {MFU:.0%} of their published peak, which was not measured here. "
         "Downloads, compiling, evaluations and exams come on top, and are not reckoned.\n"
     )
 

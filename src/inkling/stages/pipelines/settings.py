@@ -1,6 +1,7 @@
 """What `inkling speedrun` can be told, on any machine."""
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from inkling.errors import UserError
 
@@ -58,7 +59,7 @@ def settled(settings: SpeedrunSettings, machine: str) -> SpeedrunSettings:
         if getattr(settings, key) != getattr(nothing, key):
             raise UserError(f"--{key} means nothing to speedrun {machine}.", "See inkling speedrun --help.", status=2)
     chosen = ON_CPU if machine == "cpu" else ON_GPU | {"depth": 12 if machine == "gpu" else 20}
-    filled = {key: value for key, value in chosen.items() if getattr(settings, key) is None}
+    filled: dict[str, Any] = {key: value for key, value in chosen.items() if getattr(settings, key) is None}
     name = settings.name or {"cpu": "chatbot"}.get(machine, f"chatbot-{machine}")
     return replace(settings, name=name, **filled)
 
