@@ -12,7 +12,7 @@ from inkling.data.shards import open_dataset
 from inkling.errors import UserError
 from inkling.evals.fit import Budget
 from inkling.model.config import GPTConfig
-from inkling.model.cost import flops_per_token, parameters_by_part
+from inkling.model.cost import block_matrices, flops_per_token, parameters_by_part
 from inkling.train.progress import read_metrics
 from inkling.train.runfolder import read_resolved
 
@@ -26,7 +26,7 @@ class Point:
     width: int
     parameters: int
     size: int
-    """N: the parameters that tokens are multiplied by, of blocks and head. The embedding only looks rows up"""
+    """N: the weights that tokens are multiplied by, of blocks and head. The embedding only looks rows up"""
     tokens: int
     """D: what it was trained on"""
     flops: float
@@ -42,7 +42,6 @@ def read_point(run: Path) -> Point:
     """A run's figures. Raises UserError for one that was not evaluated."""
     values, _ = read_resolved(run)
     config = config_of(values)
-    parts = parameters_by_part(config)
     measured = [row for row in read_metrics(run / "metrics.jsonl") if "val_loss" in row]
     if not measured:
         raise UserError(f"{run} has no validation loss.", f"Delete {run}, and give the same command again.")
@@ -51,8 +50,8 @@ def read_point(run: Path) -> Point:
         run=run.name,
         depth=config.n_layer,
         width=config.n_embd,
-        parameters=sum(parts.values()),
-        size=parts["attention"] + parts["mlp"] + config.padded_vocab_size * config.n_embd,
+        parameters=sum(parameters_by_part(config).values()),
+        size=config.n_layer * sum(block_matrices(config).values()) + config.padded_vocab_size * config.n_embd,
         tokens=last["tokens"],
         flops=flops_per_token(config) * last["tokens"],
         val_loss=last["val_loss"],

@@ -85,7 +85,7 @@ def row_of(point: Point) -> list[str]:
     ]
 
 
-NOTES = """N are the parameters that a token is multiplied by, of blocks and head; the embedding only looks rows up.
+NOTES = """N are the weights that a token is multiplied by, of blocks and head; the embedding only looks rows up.
 Loss is in nats per token of the validation text. Bits per byte are that loss by the validation text's count of tokens
 and bytes, in which marks between documents are tokens. Time is of training alone."""
 

@@ -83,8 +83,9 @@ def cell_of(flops: float, depth: int) -> Cell:
 
 
 def short(flops: float, digits: int = 6) -> str:
-    """2e+11 → 2e11."""
-    return f"{flops:.{digits}g}".replace("e+", "e")
+    """2e+07 → 2e7."""
+    mantissa, _, exponent = f"{flops:.{digits}g}".partition("e+")
+    return f"{mantissa}e{int(exponent)}" if exponent else mantissa
 
 
 # --- what is said --------------------------------------------------------------------------------------------
@@ -123,7 +124,7 @@ def report(folder: Path, recipe: str, budgeted: list[tuple[float, Point]], found
     print(f"→ {folder / 'scaling.md'}" + (f", {picture}" if picture else ""))
 
 
-NOTES = """N are the parameters that a token is multiplied by, of blocks and head; the embedding only looks rows up.
+NOTES = """N are the weights that a token is multiplied by, of blocks and head; the embedding only looks rows up.
 FLOPs are counted exactly, attention scores included (`inkling size` shows them by part). Loss is in nats per token of
 the validation text; bits per byte are that loss by the validation text's count of tokens and bytes. Time is of training
 alone."""

@@ -1,5 +1,6 @@
 """What `miniseries` and `scaling` have in common: a training for each size, all below runs/NAME, by the depth dial."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -62,7 +63,7 @@ def numbers(text: str, key: str, whole: bool = True) -> list[float]:
         found = sorted({float(part) for part in text.split(",")})
     except ValueError:
         found = [0.0]
-    if found[0] <= 0 or found[-1] == float("inf") or (whole and any(number != int(number) for number in found)):
+    if not all(0 < number < math.inf and (number == int(number) or not whole) for number in found):
         kind = "whole numbers" if whole else "numbers"
         raise UserError(f"--{key} does not take {text!r}.", f"It wants {kind} above 0 with commas between.", status=2)
     return found
