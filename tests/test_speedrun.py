@@ -1,5 +1,6 @@
 """The whole way in one command: what it runs, that it goes on where it stopped, and what stands in its way."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -268,14 +269,12 @@ def wait_until_at_work(process: subprocess.Popen, folder: Path, title: str) -> N
             entries = json.loads(book.read_text(encoding="utf-8")).values()
         except (OSError, ValueError):
             entries = []
-        if any(entry["title"] == title and entry["process"] for entry in entries):
-            if not sign:
-                time.sleep(0.5)
+        for pid in [entry["process"][0] for entry in entries if entry["title"] == title and entry["process"]]:
+            if (folder / sign).is_file() and (folder / sign).stat().st_size > (400 if "metrics" in sign else 0):
                 return
-            if (folder / sign).exists() and (
-                not sign.endswith("metrics.jsonl") or (folder / sign).stat().st_size > 400
-            ):
-                return
+            with contextlib.suppress(psutil.Error):
+                if not sign and psutil.Process(pid).cpu_times().user > 1.0:  # past the start of Python itself
+                    return
         time.sleep(0.002)
 
 

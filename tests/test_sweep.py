@@ -84,6 +84,7 @@ def test_scaling_from_nothing_to_a_page(called, inkling):
     called.fail = 5
     status, _, err = inkling(*words)
     assert status == 1 and "same command goes on from here: inkling scaling" in err
+    assert "--budgets=1e7,2e7,4e7" in err and "--block_size=16" in err, "the whole command"
     called.clear()
     called.fail = 0
     status, out, err = inkling(*words)

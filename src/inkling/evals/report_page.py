@@ -61,10 +61,10 @@ def time_section(
     runs: Sequence[Recorded], stages: Mapping[str, Mapping[str, Any]], price_per_hour: float | None
 ) -> str:
     """Seconds by stage: from the pipeline's book where there is one, else from the runs' own."""
-    trained = {run.path.as_posix(): run.training_seconds for run in runs}
+    trained = {run.path.resolve(): run.training_seconds for run in runs}
     rows = []
     if stages:
-        rows = [(entry["title"], entry["seconds"], trained.get(made)) for made, entry in stages.items()]
+        rows = [(entry["title"], entry["seconds"], trained.get(Path(made).resolve())) for made, entry in stages.items()]
         source = "By the pipeline's book, starting and interrupted commands included."
     else:
         rows = [(run.path.as_posix(), run.wall_seconds, run.training_seconds) for run in reversed(runs)]

@@ -8,7 +8,17 @@ from inkling.evals.sweep import Point, read_point
 from inkling.files import write_atomic
 from inkling.stages.pictures import save_miniseries
 from inkling.stages.pipeline import follow
-from inkling.stages.sweep import Cell, SweepSettings, machine_line, markdown_table, numbers, plan, show_plan, split_own
+from inkling.stages.sweep import (
+    DEFAULT,
+    Cell,
+    SweepSettings,
+    machine_line,
+    markdown_table,
+    numbers,
+    plan,
+    show_plan,
+    split_own,
+)
 from inkling.stages.tables import show_table
 from inkling.stages.train_settings import TrainSettings
 from inkling.train.progress import clock
@@ -49,7 +59,7 @@ def command(positional: list[str], flags: dict[str, str]) -> None:
     if len(positional) > 1:
         raise UserError("miniseries takes one RECIPE at most.", "For example: inkling miniseries --depths=2,4", 2)
     settings, rest = split_own(MiniseriesSettings, flags)
-    main(positional[0] if positional else "sweep", settings, rest)
+    main(positional[0] if positional else DEFAULT, settings, rest)
 
 
 def main(recipe: str, settings: MiniseriesSettings, rest: dict[str, str] | None = None) -> list[Point]:
@@ -67,6 +77,7 @@ def main(recipe: str, settings: MiniseriesSettings, rest: dict[str, str] | None 
     print()
     show_table(f"{settings.name}: {recipe} at {len(points)} depths", rows, head=head)
     write_page(Path("runs", settings.name), recipe, points, markdown_table(head, rows))
+    print(f"next: inkling plot {' '.join(stage.makes.as_posix() for stage in pipeline.stages)}")
     return points
 
 

@@ -9,7 +9,17 @@ from inkling.evals.sweep import Point, budgets_of, read_point
 from inkling.files import write_atomic
 from inkling.stages.pictures import save_scaling
 from inkling.stages.pipeline import follow
-from inkling.stages.sweep import Cell, SweepSettings, machine_line, markdown_table, numbers, plan, show_plan, split_own
+from inkling.stages.sweep import (
+    DEFAULT,
+    Cell,
+    SweepSettings,
+    machine_line,
+    markdown_table,
+    numbers,
+    plan,
+    show_plan,
+    split_own,
+)
 from inkling.stages.tables import show_table
 from inkling.stages.train_settings import TrainSettings
 from inkling.train.progress import clock
@@ -21,9 +31,9 @@ class ScalingSettings(SweepSettings):
 
     name: str = "scaling"
     """the runs are runs/NAME/c1e12_d02 and so on; what is found is in runs/NAME/scaling.md and .svg"""
-    budgets: str = "2e11,6e11,2e12"
+    budgets: str = "1e11,3e11,1e12"
     """FLOPs that each training of a budget spends in all"""
-    depths: str = "2,3,4,5,6"
+    depths: str = "1,2,3,4,5"
     """the sizes at each budget, by the depth dial; at least three"""
     seed_of_fit: int = 1337
     """of the draws from which the intervals come"""
@@ -54,7 +64,7 @@ def command(positional: list[str], flags: dict[str, str]) -> None:
     if len(positional) > 1:
         raise UserError("scaling takes one RECIPE at most.", "For example: inkling scaling --depths=2,3,4", 2)
     settings, rest = split_own(ScalingSettings, flags)
-    main(positional[0] if positional else "sweep", settings, rest)
+    main(positional[0] if positional else DEFAULT, settings, rest)
 
 
 def main(recipe: str, settings: ScalingSettings, rest: dict[str, str] | None = None) -> Scaling | None:
@@ -73,6 +83,7 @@ def main(recipe: str, settings: ScalingSettings, rest: dict[str, str] | None = N
     budgeted = [(flops, point) for flops, point in zip((b for b in budgets for _ in depths), points, strict=True)]
     found = fit_scaling(budgets_of(budgeted), settings.seed_of_fit)
     report(Path("runs", settings.name), recipe, budgeted, found)
+    print("next: the same command with more --budgets or --depths trains only those that are new")
     return found
 
 

@@ -1,6 +1,7 @@
 """What `miniseries` and `scaling` have in common: a training for each size, all below runs/NAME, by the depth dial."""
 
 import math
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,6 +17,7 @@ from inkling.stages.train_settings import TrainSettings, compose
 
 # What is made here without being asked for: text that needs no network.
 OFFLINE = ("bundled", "almanac")
+DEFAULT = "sweep"  # the recipe
 # What a sweep sets itself.
 TAKEN = ("out_dir", "init_from", "resume", "depth", "n_layer", "n_embd", "n_head", "max_iters", "target_flops")
 
@@ -88,8 +90,17 @@ def plan(verb: str, recipe: str, settings: SweepSettings, rest: dict[str, str], 
             shape += (f"--n_embd={settings.width_per_layer * cell.depth}", f"--n_head={cell.depth}")
         words = ("train", recipe, *shape, *cell.words, *common, f"--out_dir={run}")
         stages.append(Stage(cell.title, words, Path(run), reads, processes=settings.gpus))
-    again = f"inkling {verb}{'' if settings.name == verb else f' --name={settings.name}'}, with the same settings"
-    return Pipeline(f"{name}/sweep", tuple(stages), again)
+    return Pipeline(f"{name}/sweep", tuple(stages), again(verb, recipe, settings, rest))
+
+
+def again(verb: str, recipe: str, settings: SweepSettings, rest: dict[str, str]) -> str:
+    """The command that a person would type for this sweep, the name last."""
+    usual = type(settings)()
+    told = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    told = {key: value for key, value in told.items() if value != getattr(usual, key)}
+    name = told.pop("name", None)
+    words = ([] if recipe == DEFAULT else [recipe]) + [f"--{key}={value}" for key, value in (told | rest).items()]
+    return f"inkling {shlex.join([verb, *words, *([f'--name={name}'] if name else [])])}"
 
 
 def prepare_offline(wishes: TrainSettings, dry_run: bool) -> None:
