@@ -238,8 +238,12 @@ def refuse_running(book: Book) -> None:
 
 
 def _identity(pid: int) -> list[float] | None:
-    """A process by its number and the second it began in; numbers are given again."""
+    """A process by its number and the second it began in; numbers are given again. None once it has ended."""
     try:
-        return [pid, round(psutil.Process(pid).create_time())]
+        process = psutil.Process(pid)
+        # Killed, and not yet fetched by whoever inherited it: some containers have nobody who does.
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return [pid, round(process.create_time())]
     except psutil.Error:
         return None
