@@ -128,7 +128,7 @@ def test_a_run_of_other_metrics(trained):
         {"step": 3, "reward": 0.4, "tokens": 9},
     ]
     Path("runs/second/metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    page = write_page(lineage(Path("runs/second")), {}, {}, None, 3)
+    page = write_page(lineage(Path("runs/second")), {}, {}, None, 3, {})
     assert "| reward | 0.2000 at step 1 | 0.5000 at step 2 | 0.4000 at step 3 |" in page
     assert "| pass@1 | 0.3000 at step 1 | 0.3000 at step 1 | 0.3000 at step 1 |" in page
 

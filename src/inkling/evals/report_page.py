@@ -21,18 +21,19 @@ def write_page(
     pictures: Mapping[Path, str],
     price_per_hour: float | None,
     examples: int,
+    defaults: Mapping[str, Any],
 ) -> str:
     """The page of a run and those before it.
 
     `stages` is the book of the pipeline that made it, empty where there was none; `pictures` are the learning curves,
-    as the page links to them.
+    as the page links to them; `defaults` what settings are when nobody sets them.
     """
     run = runs[0]
     parts = [f"# Report on {plain(run.path.as_posix())}", summary(run)]
     parts += ["## Time", time_section(runs, stages, price_per_hour), "## Machine", machine_section(runs)]
     for recorded in runs:
         role = "" if recorded is run else " (before it)"
-        parts += [f"## {plain(recorded.path.as_posix())}{role}", *run_sections(recorded, pictures, examples)]
+        parts += [f"## {plain(recorded.path.as_posix())}{role}", *run_sections(recorded, pictures, examples, defaults)]
     missing = [f"- of {plain(each.path.as_posix())}: {plain(what)}" for each in runs for what in each.missing]
     if missing:
         parts += ["## What is missing", "\n".join(missing)]
@@ -104,7 +105,7 @@ def machine_section(runs: Sequence[Recorded]) -> str:
         "ranks": "processes",
     }.items():
         values = _different(_machine_value(key, command.get(key)) for command in commands)
-        rows.append([what, "; ".join(values) or "not recorded"])
+        rows.append([what, "; ".join(values) or ("none" if key == "gpus" else "not recorded")])
     decisions = _different(decision for command in commands for decision in command.get("decisions", ()))
     return table(["", "of the trainings"], [*rows, ["chosen", "; ".join(decisions)]])
 
@@ -124,13 +125,13 @@ def _different(values: Iterable[str]) -> list[str]:
 # --- one run -------------------------------------------------------------------------------------------------
 
 
-def run_sections(run: Recorded, pictures: Mapping[Path, str], examples: int) -> list[str]:
+def run_sections(run: Recorded, pictures: Mapping[Path, str], examples: int, defaults: Mapping[str, Any]) -> list[str]:
     """Everything about one run, below its heading."""
     parts = [commands_section(run), model_section(run), data_section(run), losses_section(run)]
     if run.path in pictures:
         parts.append(f"![learning curves of {plain(run.path.name)}]({pictures[run.path]})")
     parts += evaluations_section(run, examples)
-    return [*parts, settings_section(run)]
+    return [*parts, settings_section(run, defaults)]
 
 
 def commands_section(run: Recorded) -> str:
@@ -164,7 +165,7 @@ def model_section(run: Recorded) -> str:
     ]
     if run.tokens:
         rows.append(["tokens trained on", f"{run.tokens:,}"])
-        rows.append(["tokens for each parameter", f"{run.tokens / total:.1f}"])
+        rows.append(["tokens for each parameter", f"{run.tokens / total:.3g}"])
         rows.append(["FLOPs of training in all", f"{per_token * run.tokens:.3g}"])
         if run.training_seconds:
             rows.append(["FLOP/s in training", f"{per_token * run.tokens / run.training_seconds:.3g}"])
@@ -195,13 +196,13 @@ def losses_section(run: Recorded) -> str:
     return "### Learning\n\n" + table(["", "first", "best", "last"], rows) if rows else ""
 
 
-def settings_section(run: Recorded) -> str:
-    """What is not the default, and who said so."""
-    rows = [
-        [key, run.settings.get(key, "None"), origin]
-        for key, origin in sorted(run.origins.items())
-        if origin != "default"
-    ]
+def settings_section(run: Recorded, defaults: Mapping[str, Any]) -> str:
+    """What is not the default, and who said so; what was given by a flag, though it is."""
+    rows = []
+    for key, origin in sorted(run.origins.items()):
+        value = run.settings.get(key)
+        if origin != "default" and (origin == "flag" or value != defaults.get(key)):
+            rows.append([key, f"{value:.6g}" if isinstance(value, float) else value, origin])
     return "### Settings that are not the default\n\n" + table(["setting", "value", "from"], rows) if rows else ""
 
 

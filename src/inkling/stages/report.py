@@ -8,9 +8,10 @@ from inkling.errors import UserError
 from inkling.evals.report import Recorded, lineage
 from inkling.evals.report_page import write_page
 from inkling.files import write_atomic
-from inkling.settings import Layer, build
+from inkling.settings import Layer, build, flatten
 from inkling.stages import plot
 from inkling.stages.pipeline import BOOK, read_book
+from inkling.stages.train_settings import TrainSettings
 from inkling.train.curves import Curve, Look
 
 
@@ -55,7 +56,7 @@ def main(run: str, settings: ReportSettings) -> Path:
     runs = lineage(folder)
     stages = {made: entry for made, entry in read_book(folder.with_name(folder.name + BOOK)).items() if entry["made"]}
     pictures = draw(runs, page)
-    text = write_page(runs, stages, pictures, settings.price_per_hour, settings.examples)
+    text = write_page(runs, stages, pictures, settings.price_per_hour, settings.examples, flatten(TrainSettings()))
     page.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(page, text)
     print(f"→ {page}")
