@@ -159,7 +159,7 @@ def model_section(run: Recorded) -> str:
     rows: list[list[object]] = [
         ["shape", f"{c.n_layer} layers of {c.n_embd}, {c.n_head} heads{kv}, context {c.block_size:,}"],
         ["vocabulary", f"{c.vocab_size:,}"],
-        *([part, f"{count:,}"] for part, count in parameters_by_part(c).items() if count),
+        *[list[object]((part, f"{count:,}")) for part, count in parameters_by_part(c).items() if count],
         ["parameters", f"{total:,}"],
         ["FLOPs of training, a token", f"{per_token:.3g}"],
     ]

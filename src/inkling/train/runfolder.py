@@ -13,6 +13,7 @@ import json
 import shutil
 import sys
 import tomllib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def create_run(
     origins: dict[str, str],
     tokenizer: Path,
     parent: dict[str, Any] | None,
-    beside: dict[str, str] | None = None,
+    beside: Mapping[str, str] | None = None,
 ) -> None:
     """Make the folder of a new run; what is there already is refused by `refuse_existing` before.
 
