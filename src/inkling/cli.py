@@ -79,7 +79,7 @@ def dispatch(argv: list[str]) -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")
     if not argv or argv[0] in ("-h", "--help", "help"):
-        verbs = "\n".join(f"  {verb:<10}{meaning}" for verb, meaning in VERBS.items())
+        verbs = "\n".join(f"  {verb:<12}{meaning}" for verb, meaning in VERBS.items())
         print(OVERVIEW.format(verbs=verbs))
         return
     if argv[0] in ("--version", "-V"):
