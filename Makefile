@@ -79,4 +79,4 @@ site: $(VENV)/.dev
 	@$(BOOK) site $(if $(SERVE),--serve)
 
 clean:
-	rm -rf $(VENV) data/chatbot tokenizers/chatbot runs/chatbot-base runs/chatbot
+	rm -rf $(VENV) data/chatbot tokenizers/chatbot runs/chatbot-base runs/chatbot runs/chatbot.pipeline.json

@@ -19,8 +19,9 @@ from pathlib import Path
 
 import psutil
 
-from inkling.stages import speedrun
-from inkling.stages.speedrun import SpeedrunSettings, stages_of
+from inkling.stages.pipeline import Book, fingerprint, state_of
+from inkling.stages.pipelines import cpu
+from inkling.stages.pipelines.settings import SpeedrunSettings, settled
 
 
 def measured(words: tuple[str, ...], folder: Path) -> tuple[float, float]:
@@ -54,12 +55,13 @@ def run(settings: SpeedrunSettings, folder: Path) -> tuple[dict[str, tuple[float
     folder.mkdir(parents=True, exist_ok=True)
     os.chdir(folder)
     costs = {}
-    number = 0
-    while number < len(stages := stages_of(settings)):
-        stage = stages[number]
-        number += 1
-        if not stage.is_done:
+    plan = cpu.plan(settings)
+    book = Book(plan.book)
+    for stage in plan.stages:
+        if state_of(stage, book) != "done":
+            book.begin(stage)
             costs[stage.title] = measured(stage.words, folder)
+            book.note(stage, made=fingerprint(stage.makes), seconds=costs[stage.title][0])
             print(f"seed {settings.seed}: {stage.title}, {costs[stage.title][0]:.0f} s", file=sys.stderr, flush=True)
     report = json.loads((folder / "runs" / settings.name / "evaluations" / "almanac.json").read_text(encoding="utf-8"))
     return costs, {kind: score["share"] for kind, score in report["kinds"].items()}
@@ -74,7 +76,8 @@ def main() -> None:
     folder = arguments.folder.resolve()
     results = []
     for number in range(arguments.seeds):
-        settings = SpeedrunSettings(questions=arguments.questions, seed=speedrun.SpeedrunSettings.seed + number)
+        wanted = SpeedrunSettings(questions=arguments.questions, seed=SpeedrunSettings.seed + number)
+        settings = settled(wanted, "cpu")
         results.append(run(settings, folder / str(number)))
     costs, scores = [cost for cost, _ in results], [score for _, score in results]
     print("| kind | " + " | ".join(f"seed {i + 1}" for i in range(len(scores))) + " | mean |")

@@ -16,6 +16,7 @@ import pytest
 from inkling.data.shards import check_dataset, open_dataset
 from inkling.data.sources import hub, openwebtext
 from inkling.errors import UserError
+from inkling.stages import tokenizer
 from inkling.stages.prepare import PrepareSettings, main
 
 pa = pytest.importorskip("pyarrow")
@@ -175,6 +176,17 @@ def test_openwebtext_is_split_as_nanogpt_does(server, capsys):
         (folder / name).write_bytes(content)
     by_hand = prepare(input="elsewhere/plain_text/*.parquet", data_dir="by_hand")
     assert (by_hand.path / "train.bin").read_bytes() == again
+
+
+def test_a_vocabulary_is_learned_from_the_first_file(server, tmp_path, capsys):
+    """The one that `prepare` needs as well, and finds in the cache."""
+    tokenizer.main("web", tokenizer.TokenizerSettings(input="openwebtext", vocab_size=280))
+    assert Path("tokenizers/web/tokenizer.json").exists()
+    assert "to download" in capsys.readouterr().err
+    assert list(cached(tmp_path)) == ["train-00000-of-00003.parquet"]
+    before = server.gets.copy()
+    prepare(tokenizer="tokenizers/web", limit="1")
+    assert server.gets == before
 
 
 def test_the_share_of_nanogpt_is_four_thousand_and_seven_documents():

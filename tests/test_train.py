@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from safetensors.torch import load_file
 
 import inkling as package
 from conftest import SHARED, clean_environment, command, flags
-from inkling.train import loop
+from inkling.train import loop, runfolder
 from inkling.train.checkpoint import read_index
 from inkling.train.progress import read_metrics
 
@@ -84,7 +85,7 @@ def rows(run: str) -> int:
 KILLED_ANYWHERE = """
 import os, random, signal, sys, threading, time
 from inkling import cli
-from inkling.train import loop
+from inkling.train import loop, runfolder
 
 def update(learner, *rest, real=loop.update):
     if learner.step == 5:
@@ -381,3 +382,34 @@ def test_the_nanogpt_line(tmp_path, monkeypatch, inkling):
     assert status == 0, err
     assert "804,096 parameters" in out and out.count("step ") >= 60
     assert read_metrics(Path("runs/shakespeare_char/metrics.jsonl"))[-1]["val_loss"] < 2.9
+
+
+def test_a_finetuning_killed_before_its_first_checkpoint_begins_from_its_parent_again(tiny, inkling):
+    """It once went on with fresh random weights, and said nothing of it."""
+    small = flags({"max_iters": 4, "health_interval": 0, "snapshots": 0})
+    assert inkling("train", "tiny.toml", "--out_dir=runs/base", *small)[0] == 0
+    for run in ("whole", "killed"):
+        assert inkling("train", "tiny.toml", f"--out_dir=runs/{run}", "--init_from=base", *small)[0] == 0
+    expected = final_hashes("runs/whole")
+    shutil.rmtree("runs/killed/checkpoints")
+    assert inkling("train", "--out_dir=runs/killed", "--resume")[0] == 0
+    assert final_hashes("runs/killed") == expected
+    shutil.rmtree("runs/base")
+    assert inkling("train", "--out_dir=runs/killed", "--resume", "--max_iters=5")[0] == 0, "then it needs no parent"
+    assert inkling("train", "tiny.toml", "--out_dir=runs/base", "--seed=2", *small)[0] == 0
+    shutil.rmtree("runs/killed/checkpoints")
+    status, _, err = inkling("train", "--out_dir=runs/killed", "--resume")
+    assert status == 1 and "its parent" in err and "is not what it was" in err
+
+
+def test_half_a_runs_folder_is_no_run(tiny, inkling, monkeypatch):
+    """What makes it a run is written last: killed before that, the same command begins anew."""
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runfolder, "write_resolved", killed)
+        assert inkling("train", "tiny.toml", "--out_dir=runs/half", "--max_iters=2")[0] == 130
+    assert Path("runs/half/tokenizer.json").exists()
+    assert inkling("train", "tiny.toml", "--out_dir=runs/half", "--max_iters=2")[0] == 0

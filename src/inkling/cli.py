@@ -19,6 +19,9 @@ VERBS = {
     "serve": "put a model behind an address: a page, and an API that OpenAI's clients know",
     "evaluate": "ask a model questions, and count the right answers",
     "speedrun": "all of it: facts → text → model → conversation → exam, on a CPU in minutes",
+    "report": "one page of all that a run and those before it recorded",
+    "miniseries": "one recipe at several depths, and how the loss falls",
+    "scaling": "several sizes at several budgets of FLOPs, and the laws that the best follow",
     "import": "bring a published model here: GPT-2, Llama, Qwen3, nanochat, or nanoGPT's ckpt.pt",
     "export": "write a model as the folder that Hugging Face's tools load",
     "plot": "draw the loss curves of one run or several",
@@ -76,7 +79,7 @@ def dispatch(argv: list[str]) -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")
     if not argv or argv[0] in ("-h", "--help", "help"):
-        verbs = "\n".join(f"  {verb:<10}{meaning}" for verb, meaning in VERBS.items())
+        verbs = "\n".join(f"  {verb:<12}{meaning}" for verb, meaning in VERBS.items())
         print(OVERVIEW.format(verbs=verbs))
         return
     if argv[0] in ("--version", "-V"):

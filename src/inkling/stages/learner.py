@@ -1,5 +1,6 @@
 """What trains: a model with fresh weights, a parent's, or those of the run that goes on, and its optimizers."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from inkling.model.lora import add_lora, describe_lora, narrow_frozen
 from inkling.runtime import Runtime
 from inkling.stages.train_settings import TrainSettings
 from inkling.text.tokenizer_sources import load_tokenizer
-from inkling.train.checkpoint import Checkpoint, clear_unfinished, discard_after, load_latest
+from inkling.train.checkpoint import Checkpoint, clear_unfinished, discard_after, load_latest, read_index
 from inkling.train.loop import Learner
 from inkling.train.optim import build_optimizers, load_optimizer_tensors
 from inkling.train.parallel import wait_for_all, wrap
@@ -30,6 +31,20 @@ def find_parent(settings: TrainSettings, data: Mixture) -> Weights:
     if not same_ids(theirs, load_tokenizer(file)):
         raise _other_tokenizer(parent.path, theirs.vocab_size, data)
     return parent
+
+
+def has_begun(run: Path, resuming: bool) -> bool:
+    """Whether a run that goes on has a checkpoint to go on from. One killed before its first begins as it began."""
+    return resuming and bool(read_index(run)["kept"])
+
+
+def require_same_parent(run: Path, parent: Weights) -> None:
+    """A run that begins once more must begin from the same weights."""
+    if json.loads((run / "parent").read_text(encoding="utf-8"))["sha256"] != parent.sha256():
+        raise UserError(
+            f"{run} has no checkpoint yet, and its parent {parent.path} is not what it was when {run} began.",
+            f"Delete {run} and begin it anew.",
+        )
 
 
 def require_tokenizer(checkpoint: Checkpoint, data: Mixture) -> None:

@@ -1,73 +1,38 @@
-"""inkling speedrun: the whole way in one command, from tables of facts to a bot that answers.
+"""inkling speedrun: the whole way in one command, from text to a bot that answers, on a CPU or on GPUs.
 
 Each stage is a command that a person could type, and is printed before it runs. What is done is not done again, so the
-same command goes on after an interruption.
+same command goes on after an interruption. The plans are in stages/pipelines, how they are followed in
+stages/pipeline.py.
 """
 
-import shlex
-import subprocess
-import sys
 import time
-from dataclasses import dataclass
-from pathlib import Path
 
 from inkling.data.estimate import in_minutes
-from inkling.data.shards import folder_for, open_dataset
-from inkling.data.sources import almanac
+from inkling.data.shards import folder_for
 from inkling.errors import UserError
 from inkling.infer.dialogue import Dialogue
 from inkling.infer.sampling import SamplingSettings
 from inkling.serve.terminal import Terminal
 from inkling.settings import Layer, build
+from inkling.stages import report
+from inkling.stages.pipeline import Pipeline, follow, in_words
+from inkling.stages.pipelines import cpu, gpu, outlook
+from inkling.stages.pipelines.settings import SpeedrunSettings, settled
 from inkling.stages.tables import show_table
-from inkling.text.tokenizer_sources import load_tokenizer
-from inkling.train.checkpoint import read_index
-from inkling.train.runfolder import read_resolved
-
-
-@dataclass(frozen=True)
-class SpeedrunSettings:
-    """speedrun"""
-
-    name: str = "chatbot"
-    """of the bot: runs/NAME; what leads to it is in tokenizers/NAME, data/NAME and runs/NAME-base"""
-    vocab_size: int = 512
-    """ids of its tokenizer"""
-    documents: int = 24_000
-    """texts to read first"""
-    conversations: int = 42_000
-    """conversations to learn from"""
-    read_steps: int = 500
-    """steps of reading, with the recipe almanac"""
-    teach_steps: int = 1600
-    """steps of learning to answer"""
-    tables: str = ""
-    """a folder of your own tables of facts, which join the bundled ones"""
-    questions: int = 100
-    """of each kind, asked at the end"""
-    seed: int = 1337
-    """of the texts, the conversations and the weights"""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One command of the way."""
-
-    title: str
-    words: tuple[str, ...]
-    """what stands after `inkling`"""
-    is_done: bool = False
-
 
 SETTINGS = SpeedrunSettings
-DESCRIPTION = """The whole way in one command: inkling speedrun [--key=value ...]
+DESCRIPTION = """The whole way in one command: inkling speedrun [cpu | gpu | 8xh100] [--key=value ...]
 
   inkling speedrun                                   ten to fifteen minutes on two CPU cores → runs/chatbot
   inkling speedrun --tables=mine --name=mybot        with your own facts: tables in the folder mine
   inkling speedrun                                   again, after an interruption: it goes on
+  inkling speedrun gpu --dry_run                     what it would download, run and cost; runs nothing
+  inkling speedrun 8xh100 --price_per_hour=24        asks before it begins, or takes --yes
 
-It makes text and conversations from the almanac's facts, learns a vocabulary, pretrains, teaches conversation and asks
-questions that were kept out of all of it. Nothing is downloaded."""
+cpu makes text and conversations from the almanac's facts and downloads nothing. gpu and 8xh100 take web text
+(FineWeb-Edu), a model by the depth dial (12 and 20 layers), SmolTalk's conversations and the exams of papers. Each
+learns a vocabulary, pretrains, teaches conversation, asks questions that were kept out of all of it, and ends with a
+report."""
 
 # What is asked in the end, for people to read.
 SAMPLES = (
@@ -75,140 +40,55 @@ SAMPLES = (
     ("Hello! Who are you?", "How do you spell planet?", "How many e's are in elephant?"),
     ("What is the chemical symbol of gold?", "Who wrote Hamlet?", "What is the capital of Zarblonia?"),
 )
+MACHINES = ("cpu", "gpu", "8xh100")
 
 
 def command(positional: list[str], flags: dict[str, str]) -> None:
     """What the command line calls."""
-    if positional:
-        raise UserError(f"speedrun takes no {positional[0]!r}.", "For example: inkling speedrun --name=mybot", status=2)
     settings, _ = build(SpeedrunSettings, [Layer("flag", flags)])
-    main(settings)
+    if len(positional) > 1 or not set(positional) <= set(MACHINES):
+        raise UserError(
+            f"speedrun takes no {' '.join(positional)!r}.", f"It takes one of {', '.join(MACHINES)}, or --name=NAME.", 2
+        )
+    main(settings, positional[0] if positional else "cpu")
 
 
-def main(settings: SpeedrunSettings) -> None:
+def main(settings: SpeedrunSettings, machine: str = "cpu") -> None:
     """Run every stage that is not done, in a process of its own, and say what each took."""
+    settings = settled(settings, machine)
     folder_for(settings.name)  # which refuses what is no name
-    took: list[list[str]] = []
+    pipeline = cpu.plan(settings) if machine == "cpu" else plan_on_gpus(settings, machine)
+    if settings.dry_run:
+        show_commands(pipeline)
+        return
     began = time.monotonic()
-    number = 0
-    while True:
-        stages = stages_of(settings)
-        if number == len(stages):
-            break
-        stage = stages[number]
-        number += 1
-        print(f"\n--- {number} of {len(stages)}: {stage.title}")
-        if stage.is_done:
-            print("done already")
-            continue
-        took.append([stage.title, in_minutes(run(stage, settings))])
+    took = [[title, in_minutes(seconds)] for title, seconds in follow(pipeline)]
     converse(settings)
+    report.main(f"runs/{settings.name}", report.ReportSettings(price_per_hour=settings.price_per_hour))
     show_table("what it took", [*took, ["in all", in_minutes(time.monotonic() - began)]], strong=["in all"])
-    print(f"The model is in runs/{settings.name}. Talk with it: inkling chat {settings.name}")
+    print(f"The model is in runs/{settings.name}, what was recorded in runs/{settings.name}/report.md. Next:")
+    print(f"  inkling chat {settings.name}                 talk with it")
+    print(f"  inkling plot {settings.name}-base {settings.name}    how it learned")
 
 
-def stages_of(settings: SpeedrunSettings) -> list[Stage]:
-    """The way, with what of it is done."""
-    name, data, tables = settings.name, f"data/{settings.name}", settings.tables
-    tokenizer = f"tokenizers/{name}"
-    own = (f"--tables={tables}",) if tables else ()
-    common = (f"--data_dir={data}", f"--tokenizer={tokenizer}", f"--seed={settings.seed}", *own)
-    text, chat = f"{data}/almanac", f"{data}/almanac_chat"
-    return [
-        Stage(
-            "a vocabulary is learned",
-            ("tokenizer", "train", name, "--input=almanac", f"--vocab_size={settings.vocab_size}"),
-            (Path(tokenizer) / "tokenizer.json").exists(),
-        ),
-        Stage(
-            "facts become text",
-            ("prepare", "almanac", f"--documents={settings.documents}", *common),
-            _is_prepared(text, tokenizer, settings, settings.documents, chat=False),
-        ),
-        Stage(
-            "facts become conversations",
-            ("prepare", "almanac_chat", f"--documents={settings.conversations}", *common),
-            _is_prepared(chat, tokenizer, settings, settings.conversations, chat=True),
-        ),
-        _training(
-            "a small GPT reads",
-            f"runs/{name}-base",
-            chat,
-            (
-                "train",
-                "almanac",
-                f"--dataset={text}:0.6,{chat}:0.4",
-                f"--max_iters={settings.read_steps}",
-                f"--seed={settings.seed}",
-            ),
-        ),
-        _training(
-            "it learns to answer",
-            f"runs/{name}",
-            chat,
-            (
-                "sft",
-                f"runs/{name}-base",
-                f"--dataset={chat}",
-                f"--max_iters={settings.teach_steps}",
-                "--rate=0.7",
-                "--eval_interval=500",
-                "--eval_tokens=32768",
-            ),
-        ),
-        Stage(
-            "questions that it has never seen",
-            ("evaluate", f"runs/{name}", f"--max_questions={settings.questions}", "--show=3", *own),
-        ),
-    ]
+def plan_on_gpus(settings: SpeedrunSettings, machine: str) -> Pipeline:
+    """The stages, after saying what they will take; and unless it is a dry run, after asking."""
+    gpus = gpu.find_machine(8 if machine == "8xh100" else 1)
+    if not settings.dry_run:
+        gpu.refuse_absent(gpus, machine)
+    pipeline = gpu.plan(settings, gpus, machine)
+    expected = outlook.reckon(settings, gpu.pretraining(settings, gpus), gpus)
+    outlook.show(expected, settings, gpus)
+    if not settings.dry_run and not pipeline.book.exists():  # what has begun was asked for before
+        outlook.check_disk(expected)
+        outlook.ask_to_begin(settings)
+    return pipeline
 
 
-def _is_prepared(where: str, tokenizer: str, settings: SpeedrunSettings, count: int, chat: bool) -> bool:
-    """Whether the data set is there, made of the facts of today with the tokenizer of today."""
-    if not Path(where, "meta.json").exists() or not Path(tokenizer, "tokenizer.json").exists():
-        return False
-    meta = open_dataset(Path(where)).meta
-    described = almanac.describe(settings.tables, settings.seed, count, chat)
-    return meta.source == described and meta.tokenizer_sha256 == load_tokenizer(tokenizer).sha256()
-
-
-def _training(title: str, run: str, data: str, words: tuple[str, ...]) -> Stage:
-    """A training: to begin, to go on with, or done. One that read other data than there is now stands in the way."""
-    out, begun, made = f"--out_dir={run}", Path(run, "config.toml"), Path(data, "meta.json")
-    if not begun.exists():
-        return Stage(title, (*words, out))
-    if made.exists() and made.stat().st_mtime > begun.stat().st_mtime:
-        raise UserError(
-            f"The facts or settings have changed since {run} was trained.",
-            f"Choose another name, inkling speedrun --name=NAME, or delete {run}.",
-        )
-    steps = read_resolved(Path(run))[0]["max_iters"]
-    return Stage(title, (words[0], out, "--resume"), is_done=read_index(Path(run))["last"] == steps)
-
-
-def run(stage: Stage, settings: SpeedrunSettings) -> float:
-    """Run a stage to its end; returns the seconds it took."""
-    print(f"$ inkling {shlex.join(stage.words)}", flush=True)
-    began = time.monotonic()
-    status = _call(stage.words)
-    if status:
-        raise UserError(
-            f"The stage ended with status {status}.",
-            "When what it says is mended, the same command goes on from here: inkling speedrun"
-            + (f" --name={settings.name}" if settings.name != SpeedrunSettings.name else ""),
-            status=status,
-        )
-    return time.monotonic() - began
-
-
-def _call(words: tuple[str, ...]) -> int:
-    """The status of a command in a process of its own. Ctrl-C is the command's to answer first."""
-    process = subprocess.Popen([sys.executable, "-m", "inkling", *words])
-    while True:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:  # it has heard it as well, saves, and ends
-            continue
+def show_commands(pipeline: Pipeline) -> None:
+    """The stages and the command of each."""
+    for number, stage in enumerate(pipeline.stages, 1):
+        print(f"{number}. {stage.title}\n   $ {in_words(stage.words, stage.processes)}")
 
 
 def converse(settings: SpeedrunSettings) -> None:

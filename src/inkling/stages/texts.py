@@ -161,3 +161,13 @@ def _fetch(name: str, settings: PrepareSettings) -> tuple[list[Path], str]:
     with show_bar("fetching", listing.size, in_bytes=True) as advance:
         files = hub.fetch(name, listing, advance)
     return files, f"{listing.repo} at {listing.commit}"
+
+
+def fetch_first(name: str) -> list[Path]:
+    """The first file of a known text on the hub: enough to learn a vocabulary from. `prepare` finds it in the cache."""
+    listing = hub.find(name, limit="1")
+    missing = listing.size - hub.cached_bytes(listing)
+    print(f"{listing.repo}: {in_bytes(missing)} to download of {in_bytes(listing.size)}", file=sys.stderr)
+    check_disk(missing, hub.cache_folder(), f"The download of {name}")
+    with show_bar("fetching", listing.size, in_bytes=True) as advance:
+        return hub.fetch(name, listing, advance)

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from inkling.data.sources import almanac, jsonl, local, parquet
+from inkling.data.sources import almanac, hub, jsonl, local, parquet
 from inkling.data.sources.textfile import TextFile
 from inkling.errors import UserError
 from inkling.settings import Layer, build
 from inkling.stages.bar import show_bar
 from inkling.stages.tables import show_table
+from inkling.stages.texts import fetch_first
 from inkling.text.bpe import ALPHABET
 from inkling.text.cut import cut_safely
 from inkling.text.samples import SAMPLES
@@ -30,8 +31,8 @@ class TokenizerSettings:
     """tokenizer"""
 
     input: str = ""
-    """train: the text to learn from, as for prepare, or almanac, which is made here; eval: text of your own to measure
-    on as well"""
+    """train: the text to learn from, as for prepare; or almanac, which is made here; or a text on the hub, fineweb_edu
+    say, of which the first file is fetched; eval: text of your own to measure on as well"""
     column: str = "text"
     """where the text is in .jsonl lines and .parquet rows"""
     vocab_size: int = 32768
@@ -91,7 +92,8 @@ def main(name: str, settings: TokenizerSettings) -> Tokenizer:
     if settings.input == "almanac":
         texts, size = _almanac(), ALMANAC_TEXTS * (almanac.TEXT_BYTES + almanac.CHAT_BYTES)
     else:
-        files = local.files_of(settings.input)
+        is_hub_text = settings.input in hub.KNOWN and not Path(settings.input).exists()
+        files = fetch_first(settings.input) if is_hub_text else local.files_of(settings.input)
         texts, size = _texts(files, settings.column), sum(path.stat().st_size for path in files)
     text = _Shared(texts, settings.max_bytes)
     whole = min(settings.max_bytes, size)

@@ -9,7 +9,6 @@ from typing import Any
 from inkling.data.batches import BatchPlan, plan_batches
 from inkling.data.mixture import Mixture, open_mixture
 from inkling.errors import UserError, is_out_of_memory
-from inkling.files import write_atomic
 from inkling.hub.weights import Weights
 from inkling.model.config import GPTConfig
 from inkling.model.lora import check_lora, lora_scale
@@ -19,9 +18,11 @@ from inkling.stages.describe import describe, out_of_memory
 from inkling.stages.learner import (
     describe_parent,
     find_parent,
+    has_begun,
     inherit,
     new_learner,
     new_model,
+    require_same_parent,
     restore,
     rewind,
 )
@@ -69,7 +70,9 @@ def main(settings: TrainSettings, origins: dict[str, str] | None = None, given: 
         raise UserError("out_dir is empty.", "Name the run's folder, such as runs/NAME.", status=2)
     data = open_for_training(settings)
     config = replace(settings.model, vocab_size=vocabulary(settings, data))
-    parent = None if resuming or settings.run.init_from == "scratch" else find_parent(settings, data)
+    parent = None if settings.run.init_from == "scratch" or has_begun(run, resuming) else find_parent(settings, data)
+    if resuming and parent is not None:
+        require_same_parent(run, parent)
     if parent is not None:
         config = inherit(config, parent.config, settings.run.init_from)
     data.check_length(config.block_size)
@@ -104,10 +107,9 @@ def begin_run(
     """Make the run's folder, on rank 0."""
     if runtime.is_main:
         refuse_existing(run)
-        create_run(run, given, flatten(settings), origins, data.tokenizer_file, describe_parent(settings, parent))
-        beside = parent.tokenizer().beside if parent is not None else {}
-        for name, text in beside.items():  # an import keeps its chat template
-            write_atomic(run / name, text)
+        beside = parent.tokenizer().beside if parent is not None else {}  # an import keeps its chat template
+        described = describe_parent(settings, parent)
+        create_run(run, given, flatten(settings), origins, data.tokenizer_file, described, beside)
 
 
 def train_or_evaluate(

@@ -13,6 +13,7 @@ import json
 import shutil
 import sys
 import tomllib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,17 +33,24 @@ def create_run(
     origins: dict[str, str],
     tokenizer: Path,
     parent: dict[str, Any] | None,
+    beside: Mapping[str, str] | None = None,
 ) -> None:
-    """Make the folder of a new run; what is there already is refused by `refuse_existing` before."""
+    """Make the folder of a new run; what is there already is refused by `refuse_existing` before.
+
+    `beside` are files that the parent's tokenizer has beside it, a chat template say: name → text. What makes the
+    folder a run, resolved.toml, comes last: a kill on the way leaves none, and the same command begins anew.
+    """
     with disk_errors(f"the run to {run}", "Free some space, or choose another --out_dir."):
         run.mkdir(parents=True, exist_ok=True)
         write_atomic(run / "config.toml", dump_toml(given))
-        write_resolved(run, resolved, origins)
         for file in (tokenizer, *(tokenizer.parent / name for name in BESIDE)):
             if file.is_file():
                 shutil.copyfile(file, run / file.name)
+        for name, text in (beside or {}).items():
+            write_atomic(run / name, text)
         if parent is not None:
             write_atomic(run / "parent", json.dumps(parent, indent=1) + "\n")
+        write_resolved(run, resolved, origins)
 
 
 def refuse_existing(run: Path) -> None:
