@@ -142,7 +142,9 @@ def test_batches_equal_one_option_at_a_time(bundle, kind):
 
 def test_the_picks_of_ranks_make_the_whole(bundle, monkeypatch):
     shares: list[list[float]] = []
-    monkeypatch.setattr("inkling.evals.core.score.sum_over_ranks", lambda values, runtime: shares.append(values) or values)
+    monkeypatch.setattr(
+        "inkling.evals.core.score.sum_over_ranks", lambda values, runtime: shares.append(values) or values
+    )
     for task in read_bundle(bundle):
         shares.clear()
         for rank in range(2):

@@ -10,6 +10,7 @@ import torch
 
 from conftest import flags
 from inkling.errors import UserError
+from inkling.evals import harness
 from inkling.evals.bpb import count_text
 from inkling.evals.harness import HarnessAnswers, harness_model, rolling_spans, run_harness
 from inkling.evals.likelihood import Span, score_alone
@@ -195,10 +196,24 @@ def test_one_task_of_each_type(tasks):
     ids = [TOKENIZER.bos, *b"abcdef"]
     likelihood, is_greedy = lm.loglikelihood([asked("abc", "def")])[0]
     assert likelihood == pytest.approx(-score_alone(model, Span(ids, 4)).nats, abs=1e-4) and is_greedy
-    with pytest.raises(UserError, match="no task 'tiny_none'"):
-        run_harness(lm, "tiny_none", tasks)
+
+
+def test_tasks_that_nobody_knows(tmp_path, monkeypatch):
+    looked = []
+
+    def manager(include_path, with_defaults):
+        looked.append(with_defaults)
+        return SimpleNamespace(all_tasks=["hellaswag"] if with_defaults else ["mine"])
+
+    monkeypatch.setattr(harness, "_task_manager", manager)
+    harness._manager_that_knows("mine", str(tmp_path))
+    assert looked == [False], "the harness's own are not read for it"
+    harness._manager_that_knows("hellaswag", str(tmp_path))
+    assert looked == [False, False, True]
+    with pytest.raises(UserError, match="no task 'helaswag'"):
+        run_harness(None, "helaswag")
     with pytest.raises(UserError, match="no folder"):
-        run_harness(lm, "tiny_choice", tasks + "/none")
+        run_harness(None, "mine", str(tmp_path / "none"))
 
 
 @pytest.mark.slow

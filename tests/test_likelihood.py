@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,9 @@ def one_thread():
 
 
 def make_model(vocab_size=64, dtype=torch.float32, **changes) -> GPT:
-    config = GPTConfig(**{"vocab_size": vocab_size, "n_layer": 2, "n_head": 2, "n_embd": 32, "block_size": 48} | changes)
+    config = GPTConfig(
+        **{"vocab_size": vocab_size, "n_layer": 2, "n_head": 2, "n_embd": 32, "block_size": 48} | changes
+    )
     model = GPT(config, seed=1).eval()
     for parameter in model.parameters():  # far from uniform, so that a wrong place or token shows
         parameter.data *= 3
@@ -60,7 +63,7 @@ def groups() -> list[list[Span]]:
     return [
         [Span(context + numbers(10 + i, 1 + i), 40) for i in range(9)],
         [Span(full, 1)],
-        [Span(full[:48] + [3], 48), Span(full[:48] + [4], 48), Span(full[:20], 10)],
+        [Span([*full[:48], 3], 48), Span([*full[:48], 4], 48), Span(full[:20], 10)],
         [Span(numbers(2, 2), 1), Span(numbers(3, 5), 3)],
         [Span(numbers(4, 7) + context[:12], 7), Span(numbers(5, 3) + context[:12], 3)],  # they end alike
         [Span(numbers(6, 30), 29)],
@@ -81,7 +84,7 @@ def test_batches_equal_one_by_one(changes):
     alone = [[score_alone(model, span) for span in group] for group in groups()]
     for batch_size in (1, 2, 5, 64):
         together = score_groups(model, groups(), batch_size)
-        for one, other in zip(sum(alone, []), sum(together, []), strict=True):
+        for one, other in zip(chain(*alone), chain(*together), strict=True):
             assert other.nats == pytest.approx(one.nats, abs=1e-4)
             assert (other.tokens, other.is_greedy) == (one.tokens, one.is_greedy)
 

@@ -10,6 +10,7 @@ A task's YAML may name Python functions, which the harness runs: use tasks that 
 import importlib
 import logging
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -151,13 +152,7 @@ def run_harness(lm: Any, task: str, include_path: str = "", limit: int = 0, seed
     Raises UserError for a task that the harness does not know, or whose data cannot be had.
     """
     logging.getLogger("lm_eval").setLevel(logging.WARNING)
-    manager = _task_manager(include_path)
-    if task not in manager.all_tasks:
-        raise UserError(
-            f"The harness has no task {task!r}{f', nor has {include_path}' if include_path else ''}.",
-            "Its tasks are listed by: lm_eval ls tasks. --include_path=FOLDER adds your own.",
-            status=2,
-        )
+    manager = _manager_that_knows(task, include_path)
     try:
         seeds = {f"{of}_seed": seed for of in ("random", "numpy_random", "torch_random", "fewshot_random")}
         report = _import_harness("lm_eval").simple_evaluate(
@@ -170,10 +165,25 @@ def run_harness(lm: Any, task: str, include_path: str = "", limit: int = 0, seed
     return results
 
 
-def _task_manager(include_path: str) -> Any:
+def _manager_that_knows(task: str, include_path: str) -> Any:
+    """The person's own tasks are looked through alone: the harness's own are thousands of YAML files."""
     if include_path and not Path(include_path).is_dir():
         raise UserError(f"There is no folder {include_path}.", "--include_path is one with YAML files of tasks.")
-    return _import_harness("lm_eval.tasks").TaskManager(include_path=include_path or None)
+    for with_defaults in (False, True) if include_path else (True,):
+        manager = _task_manager(include_path, with_defaults)
+        if task in manager.all_tasks:
+            return manager
+    raise UserError(
+        f"The harness has no task {task!r}{f', nor has {include_path}' if include_path else ''}.",
+        "Its tasks are listed by: lm_eval ls tasks. --include_path=FOLDER adds your own.",
+        status=2,
+    )
+
+
+@cache
+def _task_manager(include_path: str, with_defaults: bool) -> Any:
+    tasks = _import_harness("lm_eval.tasks")
+    return tasks.TaskManager(include_path=include_path or None, include_defaults=with_defaults)
 
 
 def _import_harness(name: str) -> Any:
