@@ -140,7 +140,9 @@ def _score_rows(model: GPT, rows: Sequence[_Row], prefixes: KVCache | None) -> l
         for i, row in enumerate(rows):
             cache.copy(row.prefix, i, prefixes)
     x = model.hidden(_filled([row.rest for row in rows], weight.device), cache)  # (B, T, C)
-    row_of, place_of, targets = [], [], []
+    row_of: list[int] = []
+    place_of: list[int] = []
+    targets: list[int] = []
     for i, row in enumerate(rows):
         scored = row.span.ids[row.span.start :]
         row_of += [i] * len(scored)

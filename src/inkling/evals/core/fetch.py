@@ -59,7 +59,9 @@ def _download(file: Path, bar: Bar) -> Path:
             else:
                 response.raise_for_status()
                 have, size = _sizes(response.status_code, response.headers, have)
-                with part.open("ab" if have else "wb") as out, bar(size - have) as advance:
+                if not have:
+                    part.unlink(missing_ok=True)
+                with part.open("ab") as out, bar(size - have) as advance:
                     for block in response.iter_content(1 << 20):
                         out.write(block)
                         have += len(block)
