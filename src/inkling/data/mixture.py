@@ -146,16 +146,22 @@ class Mixture:
             return [
                 partial(self._eval_rows, source, block_size, found[i : i + rows]) for i in range(0, len(found), rows)
             ]
-        windows = eval_windows(part.val, block_size, eval_tokens)
-        whole = [start for start, length in windows if length == block_size]
-        batches = [partial(_windows, part.val, whole[i : i + rows], block_size) for i in range(0, len(whole), rows)]
-        return batches + [partial(_windows, part.val, [s], length) for s, length in windows if length < block_size]
+        return window_batches(part.val, block_size, eval_tokens, rows)
 
     def _eval_rows(self, source: int, block_size: int, numbers: np.ndarray) -> Rows:
         part, plan = self.parts[source], self.val_plans[source]
         assert plan is not None
         packed = rows_of_plan(part.val, plan, block_size, numbers, mask=part.val_mask)
         return packed if self.document_mask else packed[:2]
+
+
+def window_batches(tokens: np.ndarray, block_size: int, eval_tokens: int, rows: int) -> list[Callable[[], Rows]]:
+    """The first `eval_tokens` of a stream in windows that do not overlap, in batches of at most `rows`; the short last
+    one is a batch of its own."""
+    windows = eval_windows(tokens, block_size, eval_tokens)
+    whole = [start for start, length in windows if length == block_size]
+    batches = [partial(_windows, tokens, whole[i : i + rows], block_size) for i in range(0, len(whole), rows)]
+    return batches + [partial(_windows, tokens, [s], length) for s, length in windows if length < block_size]
 
 
 def _windows(tokens: np.ndarray, starts: list[int], length: int) -> Rows:

@@ -1,4 +1,4 @@
-"""`inkling evaluate RUN`: ask a chat model questions, and count the right answers."""
+"""`inkling evaluate RUN`: ask a chat model questions and count the right answers, or measure any model."""
 
 import json
 import sys
@@ -16,6 +16,7 @@ from inkling.hub.weights import Weights
 from inkling.runtime import Runtime, RuntimeSettings, decide, running
 from inkling.settings import Layer, build, flatten
 from inkling.stages.bar import show_bar
+from inkling.stages.measures import Measured, MeasureSettings, Subject, check_measures, measure, split_names
 from inkling.stages.tables import show_table
 from inkling.tasks import TaskSettings, find_tasks
 from inkling.text.messages import Message
@@ -27,7 +28,8 @@ class EvaluateSettings:
     """evaluate"""
 
     tasks: str = "almanac"
-    """what is asked, with commas between: names of tasks, and .jsonl files of your own conversations"""
+    """what is asked, with commas between: names of tasks, and .jsonl files of your own conversations; or measured: bpb,
+    core, and harness:NAME for a task of lm-evaluation-harness"""
     max_questions: int = 100
     """questions of each kind, at most"""
     max_new_tokens: int = 256
@@ -35,6 +37,7 @@ class EvaluateSettings:
     show: int = 3
     """wrong answers that are printed for each task, and right ones"""
     task: TaskSettings = TaskSettings()
+    measure: MeasureSettings = MeasureSettings()
     runtime: RuntimeSettings = RuntimeSettings()
 
 
@@ -44,10 +47,13 @@ DESCRIPTION = """Ask a model questions and count the right answers: inkling eval
   inkling evaluate demo
   inkling evaluate demo --max_questions=500 --show=10
   inkling evaluate demo --tasks=almanac,mine.jsonl --tables=my/tables
+  inkling evaluate demo --tasks=bpb --text=mine.txt             any model, taught to talk or not
+  inkling evaluate gpt2 --tasks=core,harness:lambada_openai
 
 RUN is a run's name below runs/, or its path. The model says what is likeliest, and may use its calculator.
 Scores by kind, settings and every answer are written to RUN/evaluations/TASK.json. In a .jsonl file the last
-answer of each conversation is the right one. --compile is taken and not used: the shapes change with every token."""
+answer of each conversation is the right one. bpb is bits per byte; core fetches its tasks unless --bundle names them.
+--compile is taken and not used: the shapes change with every token."""
 
 
 def command(positional: list[str], flags: dict[str, str]) -> None:
@@ -58,26 +64,28 @@ def command(positional: list[str], flags: dict[str, str]) -> None:
     main(positional[0], settings)
 
 
-def main(run: str, settings: EvaluateSettings) -> dict[str, list[Graded]]:
-    """Ask, print and write the scores of each task; returns every answer, by task. `run` is a run's name or path."""
+def main(run: str, settings: EvaluateSettings) -> dict[str, Any]:
+    """Ask or measure, print and write the scores; returns by name every answer of each task (`Graded`), and what was
+    measured (`Measured`). `run` is a run's name or path."""
     from inkling.hub.load import find_weights, load_weights
 
     _check(settings)
     # Tasks and marks first: what cannot be asked is refused before the weights are loaded.
-    tasks = find_tasks(settings.tasks, settings.task)
+    measures, names = split_names(settings.tasks)
+    tasks = find_tasks(names, settings.task) if names or not measures else []
     questions = {task.name: task.questions(settings.runtime.seed, settings.max_questions) for task in tasks}
     weights = find_weights(run)
-    if not set(CHAT_TOKENS) <= weights.tokenizer().special_tokens.keys():
-        raise UserError(
-            f"{run} cannot be asked: its tokenizer has no marks for questions and answers, so it was never taught to.",
-            f"Let it continue a text instead: inkling sample {run}",
-        )
+    if tasks:
+        _check_marks(run, weights)
     if settings.runtime.compile is True:
         print("--compile is not used: the shapes change with every token.", file=sys.stderr)
     runtime = decide(replace(settings.runtime, compile=False))
-    results = {}
+    results: dict[str, Any] = {}
     with running(runtime):
         model, tokenizer = load_weights(weights, device=runtime.device, dtype=runtime.dtype)
+        for name in measures:
+            subject = Subject(run, weights, model, tokenizer)
+            results[name] = _measure(name, subject, settings, runtime)
         for task in tasks:
             asked, began = questions[task.name], time.perf_counter()
             with show_bar(task.name, len(asked)) as advance:
@@ -87,8 +95,29 @@ def main(run: str, settings: EvaluateSettings) -> dict[str, list[Graded]]:
             seconds = time.perf_counter() - began
             results[task.name] = graded
             _print(task.name, run, weights, graded, seconds, settings.show)
-            _write(task.name, run, weights, graded, seconds, settings, runtime)
+            _write(task.name, run, weights, as_json(graded), seconds, settings, runtime)
     return results
+
+
+def _measure(name: str, subject: Subject, settings: EvaluateSettings, runtime: Runtime) -> Measured:
+    """One measure, printed and written by the first process."""
+    began = time.perf_counter()
+    measured = measure(name, subject, settings.measure, runtime)
+    seconds = time.perf_counter() - began
+    if runtime.is_main:
+        title = f"{measured.title}: {subject.run} at step {subject.weights.step:,}, in {seconds:.1f} s"
+        show_table(title, measured.rows, measured.head, strong=measured.strong)
+        _write(name, subject.run, subject.weights, measured.values, seconds, settings, runtime)
+    return measured
+
+
+def _check_marks(run: str, weights: Weights) -> None:
+    """Refuse to ask a model that was never taught to talk."""
+    if not set(CHAT_TOKENS) <= weights.tokenizer().special_tokens.keys():
+        raise UserError(
+            f"{run} cannot be asked: its tokenizer has no marks for questions and answers, so it was never taught to.",
+            f"Measure it: --tasks=bpb, or core. Or let it continue a text: inkling sample {run}",
+        )
 
 
 def _check(settings: EvaluateSettings) -> None:
@@ -96,6 +125,7 @@ def _check(settings: EvaluateSettings) -> None:
         value = getattr(settings, name)
         if value < least:
             raise UserError(f"{name}={value} must be at least {least}.", status=2)
+    check_measures(settings.measure)
 
 
 # --- what is printed -------------------------------------------------------------------------------------
@@ -150,7 +180,7 @@ def _write(
     task: str,
     run: str,
     weights: Weights,
-    graded: Sequence[Graded],
+    values: dict[str, Any],
     seconds: float,
     settings: EvaluateSettings,
     runtime: Runtime,
@@ -163,11 +193,11 @@ def _write(
         "step": weights.step,
         "seconds": round(seconds, 3),
         "settings": flatten(settings) | {"device": runtime.device, "dtype": runtime.dtype},
-        **as_json(graded),
+        **values,
     }
     is_checkpoint = weights.path.parent.name == "checkpoints"
     folder = (weights.path.parents[1] if is_checkpoint else weights.path) / "evaluations"
     folder.mkdir(exist_ok=True)
-    path = Path(folder, f"{task}.json")
+    path = Path(folder, f"{task.replace(':', '-')}.json")
     write_atomic(path, json.dumps(report, ensure_ascii=False, indent=1) + "\n")
     print(f"→ {path}\n")

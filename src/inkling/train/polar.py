@@ -24,7 +24,7 @@ _LIMIT = (15 / 8, -10 / 8, 3 / 8)
 
 @lru_cache
 def polar_coefficients(steps: int) -> tuple[Quintic, ...]:
-    """(a, b, c) of each step, such that the smallest possible singular value, and all above it, come within SPREAD of 1.
+    """(a, b, c) of each step, which bring the smallest possible singular value and all above it within SPREAD of 1.
 
     With 3 steps that value is 0.005, with 5 it is 0.0003; what is smaller grows 104-fold and 1,880-fold, where the same
     quintic again and again makes it 41 and 485.
