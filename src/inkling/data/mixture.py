@@ -156,11 +156,15 @@ class Mixture:
 
 
 def window_batches(tokens: np.ndarray, block_size: int, eval_tokens: int, rows: int) -> list[Callable[[], Rows]]:
-    """The first `eval_tokens` of a stream in windows that do not overlap, in batches of at most `rows`; the short last
-    one is a batch of its own."""
+    """The first `eval_tokens` of a stream in windows that do not overlap, in batches of at most `rows`.
+
+    The short last window is a batch of its own.
+    """
     windows = eval_windows(tokens, block_size, eval_tokens)
     whole = [start for start, length in windows if length == block_size]
-    batches = [partial(_windows, tokens, whole[i : i + rows], block_size) for i in range(0, len(whole), rows)]
+    batches: list[Callable[[], Rows]] = [
+        partial(_windows, tokens, whole[i : i + rows], block_size) for i in range(0, len(whole), rows)
+    ]
     return batches + [partial(_windows, tokens, [s], length) for s, length in windows if length < block_size]
 
 
