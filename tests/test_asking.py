@@ -288,3 +288,11 @@ def test_what_the_verb_refuses(runs, files, inkling):
     ]:
         status, out, err = inkling("evaluate", "talker", *words)
         assert status in (1, 2) and out == "" and says in err and "Traceback" not in err, words
+
+
+def test_python_in_a_chat_is_asked_for(runs, inkling):
+    words = ["chat", "talker", "--prompt=hi", "--max_new_tokens=3", *flags(ON_CPU)]
+    status, _, err = inkling(*words)
+    assert status == 0 and "no safe box" not in err
+    status, _, err = inkling(*words, "--allow_python")
+    assert status == 0 and "what the model writes as Python is run here" in err

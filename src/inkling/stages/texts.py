@@ -17,7 +17,9 @@ from inkling.errors import UserError
 from inkling.files import free_space, on_one_disk, sha256_of
 from inkling.stages.bar import show_bar
 from inkling.tasks import TASKS, TaskSettings, find_task
+from inkling.text.conversation import require_chat
 from inkling.text.tokenizer import Separator
+from inkling.text.tokenizer_sources import byte_tokenizer, tokenizer_from_name
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,8 @@ def _is_own_text(where: str) -> bool:
 
 def _task_source(name: str, settings: PrepareSettings, share: float, workplace: Workplace) -> Source:
     """What a task teaches, written down as a file of conversations first: it is read by several processes."""
+    own = settings.tokenizer not in ("", "char")
+    require_chat(tokenizer_from_name(settings.tokenizer) if own else byte_tokenizer())  # before a long download
     task = find_task(name, TaskSettings(settings.tables, settings.input))
     conversations = task.conversations(settings.seed)
     if name in MADE:
