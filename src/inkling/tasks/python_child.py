@@ -239,11 +239,17 @@ def _paths(event: str, arguments: tuple[Any, ...]) -> Iterator[str]:
         name = os.fsdecode(path)
         folder = arguments[folders[place]] if place < len(folders) and folders[place] < len(arguments) else None
         if folder not in (None, -1) and not os.path.isabs(name):  # noqa: PTH117
-            try:
-                name = os.path.join(os.readlink(f"/proc/self/fd/{folder}"), name)  # noqa: PTH115, PTH118
-            except OSError:  # no such place on macOS
-                raise Refused(f"{event} with dir_fd is not allowed here") from None
+            name = os.path.join(_folder_of(folder), name)  # noqa: PTH118
         yield name
+
+
+def _folder_of(number: int) -> str:
+    """The path of a folder that is open as this number."""
+    if sys.platform == "darwin":
+        import fcntl
+
+        return os.fsdecode(fcntl.fcntl(number, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0"))
+    return os.readlink(f"/proc/self/fd/{number}")  # noqa: PTH115
 
 
 def _is_within(path: str, folders: list[str]) -> bool:
