@@ -43,14 +43,20 @@ def answer_all(
     max_new_tokens: int = 256,
     tools: Mapping[str, Tool] = CALCULATOR,
     progress: Callable[[int], None] = lambda done: None,
+    sampling: SamplingSettings = GREEDY,
+    seeds: Sequence[int] | None = None,
 ) -> list[Reply]:
-    """The likeliest reply to each dialogue, in their order. Each ends with a question, or the result of a tool.
+    """The reply to each dialogue, in their order: the likeliest, unless `sampling` says otherwise, which then draws by
+    each dialogue's own of `seeds`. Each ends with a question, or the result of a tool.
 
     The oldest turns of a dialogue that does not fit the context are left out, as in a chat. `progress` is told how
     many replies have come since last time. Raises UserError for a tokenizer without marks, and for messages that are
     no conversation.
     """
-    speakers = [_Speaker(model, tokenizer, messages, max_new_tokens, tools) for messages in dialogues]
+    speakers = [
+        _Speaker(model, tokenizer, messages, max_new_tokens, tools, sampling, seed)
+        for messages, seed in zip(dialogues, [0] * len(dialogues) if seeds is None else seeds, strict=True)
+    ]
     able = [speaker for speaker in speakers if speaker.request is not None]
     progress(len(speakers) - len(able))
     requests = [speaker.request for speaker in able if speaker.request is not None]
@@ -78,6 +84,8 @@ class _Speaker:
         messages: Sequence[Message],
         max_new_tokens: int,
         tools: Mapping[str, Tool],
+        sampling: SamplingSettings,
+        seed: int,
     ) -> None:
         self.answer = Answer(tokenizer, tools=tools)
         self.events: list[Event] = []
@@ -89,7 +97,7 @@ class _Speaker:
         except TooLong:  # a question among thousands: it counts as not answered, and the others are asked
             return
         budget = min(max_new_tokens, context - len(ids))
-        self.request = ask(self.answer, ids, budget, GREEDY, seed=0)  # the likeliest tokens need none
+        self.request = ask(self.answer, ids, budget, sampling, seed)
 
     def take(self, token: int) -> None:
         self.tokens += 1

@@ -4,11 +4,13 @@ import sys
 from dataclasses import dataclass, replace
 
 from inkling.errors import UserError
+from inkling.infer.answer import CALCULATOR
 from inkling.infer.dialogue import Dialogue
 from inkling.infer.sampling import SamplingSettings, check_sampling
 from inkling.runtime import RuntimeSettings, decide, running
 from inkling.serve.terminal import Terminal
 from inkling.settings import Layer, build
+from inkling.tasks.python_runner import WARNING, python_tool
 from inkling.text.conversation import can_chat
 from inkling.text.messages import Message
 
@@ -25,6 +27,9 @@ class ChatSettings:
     """tokens in an answer, at most"""
     stop: str = ""
     """end an answer before this text; empty: none"""
+    allow_python: bool = False
+    """whether the model may run Python here as a tool, with limits on time, memory, output and files. That bounds
+    mistakes, and is no safe box"""
     # Surer than a sample: a question has right answers, a story's beginning has many good ends.
     sampling: SamplingSettings = SamplingSettings(temperature=0.6, top_k=50)
     runtime: RuntimeSettings = RuntimeSettings()
@@ -57,6 +62,8 @@ def main(run: str, settings: ChatSettings) -> list[Message]:
     check_sampling(settings.sampling)
     if settings.runtime.compile is True:
         print("--compile is not used: the shapes of a chat change with every token.", file=sys.stderr)
+    if settings.allow_python:
+        print(f"note: {WARNING}", file=sys.stderr)
     runtime = decide(replace(settings.runtime, compile=False))
     with running(runtime):
         model, tokenizer = load(run, device=runtime.device, dtype=runtime.dtype)
@@ -72,6 +79,7 @@ def main(run: str, settings: ChatSettings) -> list[Message]:
             settings.sampling,
             settings.max_new_tokens,
             [settings.stop],
+            {**CALCULATOR, "python": python_tool} if settings.allow_python else CALCULATOR,
             seed=settings.runtime.seed,
         )
         terminal = Terminal(dialogue, run)

@@ -9,16 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from inkling.errors import UserError
-from inkling.evals.answers import answer_all
+from inkling.evals.asking import Asking, ask_all
+from inkling.evals.chatcore import chatcore
+from inkling.evals.passes import head_of, passes_as_json, passes_by_kind, rows_of
 from inkling.evals.scores import HEAD, Graded, as_json, grade_all, mean_name, score_by_kind, table_rows
 from inkling.files import write_atomic
 from inkling.hub.weights import Weights
+from inkling.infer.answer import CALCULATOR
 from inkling.runtime import Runtime, RuntimeSettings, decide, running
 from inkling.settings import Layer, build, flatten
 from inkling.stages.bar import show_bar
 from inkling.stages.measures import Measured, MeasureSettings, Subject, check_measures, measure, split_names
 from inkling.stages.tables import show_table
 from inkling.tasks import TaskSettings, find_tasks
+from inkling.tasks.python_runner import WARNING, python_tool
+from inkling.tasks.task import Question, Task
 from inkling.text.messages import Message
 from inkling.text.tokenizer_json import CHAT_TOKENS
 
@@ -28,12 +33,16 @@ class EvaluateSettings:
     """evaluate"""
 
     tasks: str = "almanac"
-    """what is asked, with commas between: names of tasks, and .jsonl files of your own conversations; or measured: bpb,
-    core, and harness:NAME for a task of lm-evaluation-harness"""
+    """what is asked, with commas between: names of tasks, chatcore for six of them, and .jsonl files of your own
+    conversations; or measured: bpb, core, and harness:NAME for a task of lm-evaluation-harness"""
     max_questions: int = 100
     """questions of each kind, at most"""
     max_new_tokens: int = 256
     """tokens in an answer, at most"""
+    samples: int = 1
+    """answers to each question that is not one of letters. Several show pass@k, and need a temperature"""
+    temperature: float = 0.0
+    """0: the likeliest answer; above: drawn, the higher the more freely"""
     show: int = 3
     """wrong answers that are printed for each task, and right ones"""
     task: TaskSettings = TaskSettings()
@@ -47,12 +56,16 @@ DESCRIPTION = """Ask a model questions and count the right answers: inkling eval
   inkling evaluate demo
   inkling evaluate demo --max_questions=500 --show=10
   inkling evaluate demo --tasks=almanac,mine.jsonl --tables=my/tables
+  inkling evaluate mychat --tasks=chatcore --allow_python       ARC, MMLU, GSM8K, HumanEval, spelling; one number
+  inkling evaluate mychat --tasks=gsm8k --samples=8 --temperature=0.8      pass@1 to pass@8
+  inkling evaluate mychat --tasks=mmlu --data_from=tasks        from files, where there is no network
   inkling evaluate demo --tasks=bpb --text=mine.txt             any model, taught to talk or not
   inkling evaluate gpt2 --tasks=core,harness:lambada_openai
 
-RUN is a run's name below runs/, or its path. The model says what is likeliest, and may use its calculator.
-Scores by kind, settings and every answer are written to RUN/evaluations/TASK.json. In a .jsonl file the last
-answer of each conversation is the right one. bpb is bits per byte; core fetches its tasks unless --bundle names them.
+RUN is a run's name below runs/, or its path. The model says what is likeliest, and may use its calculator; of
+questions with a choice of answers the likeliest letter is taken. Scores by kind, settings and every answer are written
+to RUN/evaluations/TASK.json. In a .jsonl file the last answer of each conversation is the right one. bpb is bits per
+byte; core fetches its tasks unless --bundle names them.
 --compile is taken and not used: the shapes change with every token."""
 
 
@@ -65,8 +78,10 @@ def command(positional: list[str], flags: dict[str, str]) -> None:
 
 
 def main(run: str, settings: EvaluateSettings) -> dict[str, Any]:
-    """Ask or measure, print and write the scores; returns by name every answer of each task (`Graded`), and what was
-    measured (`Measured`). `run` is a run's name or path."""
+    """Ask or measure, print and write the scores. `run` is a run's name or path.
+
+    Returns by name every answer of each task (`Graded`), and what was measured (`Measured`).
+    """
     from inkling.hub.load import find_weights, load_weights
 
     _check(settings)
@@ -80,23 +95,15 @@ def main(run: str, settings: EvaluateSettings) -> dict[str, Any]:
     if settings.runtime.compile is True:
         print("--compile is not used: the shapes change with every token.", file=sys.stderr)
     runtime = decide(replace(settings.runtime, compile=False))
-    results: dict[str, Any] = {}
     with running(runtime):
-        model, tokenizer = load_weights(weights, device=runtime.device, dtype=runtime.dtype)
-        for name in measures:
-            subject = Subject(run, weights, model, tokenizer)
-            results[name] = _measure(name, subject, settings, runtime)
-        for task in tasks:
-            asked, began = questions[task.name], time.perf_counter()
-            with show_bar(task.name, len(asked)) as advance:
-                dialogues = [question.messages for question in asked]
-                replies = answer_all(model, tokenizer, dialogues, settings.max_new_tokens, progress=advance)
-            graded = grade_all(task, asked, replies)
-            seconds = time.perf_counter() - began
-            results[task.name] = graded
-            _print(task.name, run, weights, graded, seconds, settings.show)
-            _write(task.name, run, weights, as_json(graded), seconds, settings, runtime)
-    return results
+        subject = Subject(run, weights, *load_weights(weights, device=runtime.device, dtype=runtime.dtype))
+        measured = {name: _measure(name, subject, settings, runtime) for name in measures}
+        answered = {task.name: _ask(task, questions[task.name], subject, settings, runtime) for task in tasks}
+    core = chatcore(answered)
+    if core is not None:
+        print(core.in_words())
+        _write("chatcore", subject, core.as_json(), settings, runtime)
+    return measured | answered
 
 
 def _measure(name: str, subject: Subject, settings: EvaluateSettings, runtime: Runtime) -> Measured:
@@ -107,8 +114,38 @@ def _measure(name: str, subject: Subject, settings: EvaluateSettings, runtime: R
     if runtime.is_main:
         title = f"{measured.title}: {subject.run} at step {subject.weights.step:,}, in {seconds:.1f} s"
         show_table(title, measured.rows, measured.head, strong=measured.strong)
-        _write(name, subject.run, subject.weights, measured.values, seconds, settings, runtime)
+        _write(name, subject, {"seconds": round(seconds, 3)} | measured.values, settings, runtime)
     return measured
+
+
+def _ask(
+    task: Task, asked: list[Question], subject: Subject, settings: EvaluateSettings, runtime: Runtime
+) -> list[Graded]:
+    """One task: its questions answered, graded, printed and written."""
+    began = time.perf_counter()
+    with show_bar(task.name, _answers_to(asked, settings)) as advance:
+        replies = ask_all(subject.model, subject.tokenizer, asked, _how(settings), advance)
+    tries = len(replies[0])
+    graded = grade_all(
+        task,
+        [question for question in asked for _ in range(tries)],
+        [reply for of_one in replies for reply in of_one],
+    )
+    seconds = time.perf_counter() - began
+    _print(task.name, subject, graded, tries, seconds, settings.show)
+    scores = as_json(graded) if tries == 1 else passes_as_json(graded, tries)
+    _write(task.name, subject, {"seconds": round(seconds, 3)} | scores, settings, runtime)
+    return graded
+
+
+def _how(settings: EvaluateSettings) -> Asking:
+    tools = {**CALCULATOR, "python": python_tool} if settings.task.allow_python else CALCULATOR
+    return Asking(settings.max_new_tokens, settings.samples, settings.temperature, settings.runtime.seed, tools)
+
+
+def _answers_to(questions: Sequence[Question], settings: EvaluateSettings) -> int:
+    """How many there will be."""
+    return sum(1 if question.letters else settings.samples for question in questions)
 
 
 def _check_marks(run: str, weights: Weights) -> None:
@@ -121,20 +158,31 @@ def _check_marks(run: str, weights: Weights) -> None:
 
 
 def _check(settings: EvaluateSettings) -> None:
-    for name, least in {"max_questions": 1, "max_new_tokens": 1, "show": 0}.items():
+    for name, least in {"max_questions": 1, "max_new_tokens": 1, "samples": 1, "temperature": 0, "show": 0}.items():
         value = getattr(settings, name)
-        if value < least:
+        if not value >= least:
             raise UserError(f"{name}={value} must be at least {least}.", status=2)
+    if settings.samples > 1 and settings.temperature == 0:
+        raise UserError(
+            f"samples={settings.samples} at temperature 0 would all be the same.", "Add --temperature=0.8, say.", 2
+        )
     check_measures(settings.measure)
+    if settings.task.allow_python:
+        print(f"note: {WARNING}", file=sys.stderr)
 
 
 # --- what is printed -------------------------------------------------------------------------------------
 
 
-def _print(task: str, run: str, weights: Weights, graded: Sequence[Graded], seconds: float, show: int) -> None:
+def _print(task: str, subject: Subject, graded: Sequence[Graded], tries: int, seconds: float, show: int) -> None:
     scores = score_by_kind(graded)
-    title = f"{task}: {run} at step {weights.step:,}, {len(graded):,} questions in {seconds:.1f} s"
-    show_table(title, table_rows(scores), HEAD, strong=[mean_name(scores)])
+    times = f", {tries} times each," if tries > 1 else ""
+    where = f"{subject.run} at step {subject.weights.step:,}"
+    title = f"{task}: {where}, {len(graded) // tries:,} questions{times} in {seconds:.1f} s"
+    if tries > 1:
+        show_table(title, rows_of(passes_by_kind(graded, tries)), head_of(tries), strong=[mean_name(scores)])
+    else:
+        show_table(title, table_rows(scores), HEAD, strong=[mean_name(scores)])
     for end, what in {
         "cut": "answers were cut: they reached --max_new_tokens, or the end of the context",
         "too long": "questions did not fit the model's context, and count as wrong",
@@ -176,24 +224,16 @@ def _spread(items: Sequence[Graded], most: int) -> list[Graded]:
 # --- what is written -------------------------------------------------------------------------------------
 
 
-def _write(
-    task: str,
-    run: str,
-    weights: Weights,
-    values: dict[str, Any],
-    seconds: float,
-    settings: EvaluateSettings,
-    runtime: Runtime,
-) -> None:
+def _write(task: str, subject: Subject, scores: dict[str, Any], settings: EvaluateSettings, runtime: Runtime) -> None:
     """RUN/evaluations/TASK.json."""
+    weights = subject.weights
     report: dict[str, Any] = {
         "task": task,
-        "run": run,
+        "run": subject.run,
         "checkpoint": weights.path.name,
         "step": weights.step,
-        "seconds": round(seconds, 3),
         "settings": flatten(settings) | {"device": runtime.device, "dtype": runtime.dtype},
-        **values,
+        **scores,
     }
     is_checkpoint = weights.path.parent.name == "checkpoints"
     folder = (weights.path.parents[1] if is_checkpoint else weights.path) / "evaluations"

@@ -33,6 +33,7 @@ DESCRIPTION = """Turn text into tokens on disk: inkling prepare NAME [--input=TE
   inkling prepare almanac                              encyclopaedia and stories from tables of facts, made here
   inkling prepare almanac_chat --tokenizer=tokenizers/mine      conversations about them, with a loss mask
   inkling prepare talk --input=talk.jsonl --tokenizer=tokenizers/mine     your own conversations
+  inkling prepare smoltalk --tokenizer=tokenizers/mine          what a task teaches; also: gsm8k, mmlu, spelling, …
   inkling prepare openwebtext                          24 GB from the hub → 9 billion tokens
   inkling prepare fineweb_edu --limit=1B               as many files as have a billion tokens; also: climbmix
 

@@ -1,7 +1,9 @@
 """Which text a NAME and the settings of `inkling prepare` mean."""
 
+import json
 import sys
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +16,10 @@ from inkling.data.units import Stretch, Unit, plan_almanac
 from inkling.errors import UserError
 from inkling.files import free_space, on_one_disk, sha256_of
 from inkling.stages.bar import show_bar
+from inkling.tasks import TASKS, TaskSettings, find_task
+from inkling.text.conversation import require_chat
 from inkling.text.tokenizer import Separator
+from inkling.text.tokenizer_sources import byte_tokenizer, tokenizer_from_name
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class PrepareSettings:
     input: str = ""
     """your own text: a file, a folder, a glob in quotes, or - for standard input. A .txt file is one document, a .jsonl
     file has one a line ({"text": …}), a .parquet file one a row; the first two also with .gz or .zst. A .jsonl file
-    whose lines are {"messages": […]} holds conversations"""
+    whose lines are {"messages": […]} holds conversations. Of a task: a folder with its published files"""
     column: str = "text"
     """where the text is in .jsonl and .parquet files"""
     stdin: Literal["txt", "jsonl"] = "txt"
@@ -32,11 +37,11 @@ class PrepareSettings:
     limit: str = ""
     """of a text on the hub only so many files (20) or tokens (500M, 2B)"""
     documents: int = 20_000
-    """of the almanac: how many texts or conversations to make"""
+    """of the almanac, and of tasks that are made on the spot: how many texts or conversations to make"""
     tables: str = ""
     """of the almanac: a folder of your own tables of facts, which join the bundled ones"""
     seed: int = 1337
-    """of the almanac: another seed makes other texts of the same facts"""
+    """of what is made on the spot: another seed makes other texts of the same facts"""
     tokenizer: str = ""
     """char, byte, gpt2, or the path of a tokenizer.json; unset: gpt2 for shakespeare and the texts on the hub, char for
     a NAME that ends in _char, byte for the rest. Conversations need one that `inkling tokenizer train` made"""
@@ -64,7 +69,9 @@ class Source:
 
 
 ALMANAC, ALMANAC_CHAT = "almanac", "almanac_chat"
-KNOWN = ("shakespeare_char", "shakespeare", "bundled", ALMANAC, ALMANAC_CHAT, *hub.KNOWN)
+TAUGHT = tuple(name for name in TASKS if name not in (ALMANAC, "humaneval"))  # whose conversations are data sets
+MADE = ("spelling",)  # on the spot, without end
+KNOWN = ("shakespeare_char", "shakespeare", "bundled", ALMANAC, ALMANAC_CHAT, *TAUGHT, *hub.KNOWN)
 
 
 def source_for(name: str, settings: PrepareSettings, workplace: Workplace) -> Source:
@@ -82,6 +89,8 @@ def source_for(name: str, settings: PrepareSettings, workplace: Workplace) -> So
         return Source(bundled.describe(), Text((), settings.column, share, units), by_name, resumable=False)
     if name in (ALMANAC, ALMANAC_CHAT):
         return _almanac_source(name, settings, share)
+    if name in TASKS and not _is_own_text(settings.input):
+        return _task_source(name, settings, share, workplace)
     if settings.input == "-":
         print("note: standard input can be read only once, so this cannot be resumed", file=sys.stderr)
         files = [workplace.keep(local.keep_standard_input(workplace.path, settings.stdin))]
@@ -114,6 +123,34 @@ def _almanac_source(name: str, settings: PrepareSettings, share: float) -> Sourc
     text = Text((), settings.column, share, tuple(units), conversations=chat)
     described = almanac.describe(settings.tables, settings.seed, settings.documents, chat)
     return Source(described, text, "byte", separator="bos_before" if chat else None)
+
+
+def _is_own_text(where: str) -> bool:
+    """Whether `--input` is text, and not a folder of a task's published files."""
+    return bool(where) and not any(Path(where).rglob("*.parquet"))
+
+
+def _task_source(name: str, settings: PrepareSettings, share: float, workplace: Workplace) -> Source:
+    """What a task teaches, written down as a file of conversations first: it is read by several processes."""
+    own = settings.tokenizer not in ("", "char")
+    require_chat(tokenizer_from_name(settings.tokenizer) if own else byte_tokenizer())  # before a long download
+    task = find_task(name, TaskSettings(settings.tables, settings.input))
+    conversations = task.conversations(settings.seed)
+    if name in MADE:
+        conversations = islice(conversations, settings.documents)
+    file = workplace.keep(workplace.path / "conversations.jsonl")
+    count = 0
+    with file.open("w", encoding="utf-8") as out:
+        for messages in conversations:
+            count += 1
+            out.write(json.dumps(messages, ensure_ascii=False) + "\n")
+    made = f" of seed {settings.seed}" if name in MADE else ""
+    return Source(
+        f"the task {name}, {count:,} conversations{made}",
+        Text((file,), settings.column, share, conversations=True),
+        "byte",
+        resumable=False,
+    )
 
 
 def _hold_conversations(files: list[Path]) -> bool:
@@ -159,7 +196,7 @@ def _fetch(name: str, settings: PrepareSettings) -> tuple[list[Path], str]:
     check_disk(missing, cache, f"The download of {name}")
     check_disk(needed + (missing if on_one_disk(cache, data) else 0), data, name)
     with show_bar("fetching", listing.size, in_bytes=True) as advance:
-        files = hub.fetch(name, listing, advance)
+        files = hub.fetch(listing, advance)
     return files, f"{listing.repo} at {listing.commit}"
 
 
@@ -170,4 +207,4 @@ def fetch_first(name: str) -> list[Path]:
     print(f"{listing.repo}: {in_bytes(missing)} to download of {in_bytes(listing.size)}", file=sys.stderr)
     check_disk(missing, hub.cache_folder(), f"The download of {name}")
     with show_bar("fetching", listing.size, in_bytes=True) as advance:
-        return hub.fetch(name, listing, advance)
+        return hub.fetch(listing, advance)

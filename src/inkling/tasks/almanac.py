@@ -1,7 +1,7 @@
 """The almanac as a task: its conversations teach, its exam asks what they keep out.
 
-Spelling and the counting of letters are two of its kinds, on words that training never spells; a task of their own
-would ask the same in other words.
+Spelling and the counting of letters are two of its kinds, on words that training never spells; spelling.py asks the
+same of larger models.
 """
 
 from collections.abc import Iterator, Sequence

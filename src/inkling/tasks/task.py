@@ -18,6 +18,10 @@ class Question:
     """the last is the user's"""
     expected: tuple[str, ...]
     """the right answers, any of which will do; `Task.grade` knows how they are looked for"""
+    letters: tuple[str, ...] = ()
+    """where the answer is one of these, each a single token: the likeliest is taken, and nothing is generated"""
+    check: str = ""
+    """Python that tests the answer, where a task runs it"""
 
 
 class Task(Protocol):

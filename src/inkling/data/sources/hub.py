@@ -14,7 +14,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,9 @@ class Listing:
     commit: str
     files: tuple[HubFile, ...]
     tokens: float
-    """in them, about"""
+    """in them, about; 0 where nobody counts them"""
+    by_hand: str
+    """how to do without a network here"""
 
     @property
     def size(self) -> int:
@@ -79,27 +81,36 @@ class Listing:
 def find(name: str, limit: str) -> Listing:
     """Ask the hub for the files of a known text, as many as `limit` says."""
     text = KNOWN[name]
+    listing = find_files(text.repo, text.folder, "", by_hand(name))
+    wanted = tuple(_limited(listing.files, text, limit))
+    return replace(listing, files=wanted, tokens=text.density * sum(file.size for file in wanted))
+
+
+def find_files(repo: str, folder: str, start: str, by_hand: str) -> Listing:
+    """The parquet files in a folder of a repository, "" for its top, whose names begin with `start`.
+
+    Raises UserError, with the remedy `by_hand`, where the hub is out of reach or has none.
+    """
     hub = import_extra("huggingface_hub")
     api = hub.HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
     try:
-        commit = api.dataset_info(text.repo).sha
-        entries = api.list_repo_tree(
-            text.repo, text.folder or None, revision=commit, repo_type="dataset", recursive=bool(text.folder)
-        )
+        commit = api.dataset_info(repo).sha
+        entries = api.list_repo_tree(repo, folder or None, revision=commit, repo_type="dataset", recursive=bool(folder))
         found = sorted(
             (
                 HubFile(entry.path, entry.size, entry.lfs.sha256 if entry.lfs else entry.blob_id)
                 for entry in entries
-                if entry.path.endswith(".parquet") and hasattr(entry, "blob_id")
+                if entry.path.endswith(".parquet")
+                and entry.path.rpartition("/")[2].startswith(start)
+                and hasattr(entry, "blob_id")
             ),
             key=lambda file: file.path,
         )
     except Exception as error:  # its own, or of the HTTP library behind it, whose name changes with its version
-        raise _unreachable(name, error) from None
+        raise _unreachable(repo, by_hand, error) from None
     if not found:
-        raise UserError(f"{text.repo} has no parquet files in {text.folder or 'its top folder'}.", by_hand(name))
-    wanted = tuple(_limited(found, text, limit))
-    return Listing(text.repo, commit, wanted, text.density * sum(file.size for file in wanted))
+        raise UserError(f"{repo} has no parquet files in {folder or 'its top folder'}.", by_hand)
+    return Listing(repo, commit, tuple(found), 0.0, by_hand)
 
 
 def _limited(files: Sequence[HubFile], text: HubText, limit: str) -> list[HubFile]:
@@ -136,7 +147,7 @@ def cache_folder() -> Path:
     return Path(import_extra("huggingface_hub.constants").HF_HUB_CACHE)
 
 
-def fetch(name: str, listing: Listing, advance: Callable[[int], None]) -> list[Path]:
+def fetch(listing: Listing, advance: Callable[[int], None]) -> list[Path]:
     """All files, whole: downloaded, some at a time, or found in the cache. `advance` gets bytes as they come."""
     todo: queue.SimpleQueue[int] = queue.SimpleQueue()
     results: queue.SimpleQueue[tuple[int, Path | BaseException]] = queue.SimpleQueue()
@@ -151,7 +162,7 @@ def fetch(name: str, listing: Listing, advance: Callable[[int], None]) -> list[P
             except queue.Empty:
                 return
             try:
-                results.put((number, _fetch_one(name, listing, listing.files[number], advance)))
+                results.put((number, _fetch_one(listing, listing.files[number], advance)))
             except BaseException as error:
                 results.put((number, error))
                 return
@@ -168,7 +179,7 @@ def fetch(name: str, listing: Listing, advance: Callable[[int], None]) -> list[P
     return [paths[number] for number in sorted(paths)]
 
 
-def _fetch_one(name: str, listing: Listing, file: HubFile, advance: Callable[[int], None]) -> Path:
+def _fetch_one(listing: Listing, file: HubFile, advance: Callable[[int], None]) -> Path:
     hub, errors = import_extra("huggingface_hub"), import_extra("huggingface_hub.errors")
     seen = 0  # bytes of this file that were counted
 
@@ -195,7 +206,7 @@ def _fetch_one(name: str, listing: Listing, file: HubFile, advance: Callable[[in
                 )
             )
         except (errors.EntryNotFoundError, errors.RepositoryNotFoundError) as error:
-            raise _unreachable(name, error) from None
+            raise _unreachable(listing.repo, listing.by_hand, error) from None
         except Exception as error:  # see above
             problem = error
             continue
@@ -206,7 +217,7 @@ def _fetch_one(name: str, listing: Listing, file: HubFile, advance: Callable[[in
         _forget(path)
     raise UserError(
         f"{file.path} of {listing.repo} could not be fetched whole in {TRIES} tries: {_in_words(problem)}.",
-        "Run the same command again: what is here already stays.\n" + by_hand(name),
+        "Run the same command again: what is here already stays.\n" + listing.by_hand,
     )
 
 
@@ -252,8 +263,8 @@ def by_hand(name: str) -> str:
     )
 
 
-def _unreachable(name: str, error: Exception) -> UserError:
-    return UserError(f"{KNOWN[name].repo} cannot be read from the hub: {_in_words(error)}.", by_hand(name))
+def _unreachable(repo: str, by_hand: str, error: Exception) -> UserError:
+    return UserError(f"{repo} cannot be read from the hub: {_in_words(error)}.", by_hand)
 
 
 def _in_words(error: Exception | None) -> str:

@@ -1,9 +1,10 @@
 """Parquet: a document in each row of one column, read a few rows at a time.
 
-Only that column is read, and of it never a whole row group: some writers put a whole file into one.
+Only that column is read, and of it never a whole row group: some writers put a whole file into one. Tasks read rows of
+several columns in the same way.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,26 @@ def documents(path: Path, first: int, stop: int, column: str, note: Callable[[st
                 before += len(batch)
             if nulls:
                 note(f"{nulls:,} rows of {path} have no text (NULL) and are left out")
+
+
+def rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The rows of a file as dictionaries of these columns, lists and structures of columns included.
+
+    Raises UserError where one of them is missing.
+    """
+    with _opened(path) as file:
+        there = file.schema_arrow.names
+        missing = [column for column in columns if column not in there]
+        if missing:
+            raise UserError(
+                f"{path} has no column {missing[0]!r}.", f"It needs {', '.join(columns)}, and has {', '.join(there)}."
+            )
+        for batch in file.iter_batches(_BATCH_ROWS, columns=list(columns), use_threads=False):
+            try:
+                yield from batch.to_pylist()
+            except UnicodeDecodeError as error:
+                problem = f"A row of {path} is not valid UTF-8 ({error.reason})."
+                raise UserError(problem, "Write the file again from text.") from None
 
 
 def _texts(column: Any, path: Path, before: int) -> list[str | None]:
