@@ -15,6 +15,7 @@ from inkling.errors import UserError
 from inkling.evals.rollouts import roll_out
 from inkling.hub.load import find_weights
 from inkling.ids import IGNORE
+from inkling.keyed import seed_for
 from inkling.model.config import GPTConfig
 from inkling.model.gpt import GPT
 from inkling.runtime import Runtime
@@ -258,7 +259,7 @@ def test_leaving_out_groups_that_agree_changes_nothing_but_the_time():
     found.model.zero_grad()
 
     asked = [found.task.practice("low", 5, n) for n in range(4)]
-    seeds = [[found_seed(5, n, s) for s in range(4)] for n in range(4)]
+    seeds = [[seed_for("rl", 5, n, s) for s in range(4)] for n in range(4)]
     groups = roll_out(found.model, TOKENIZER, [q.messages for q in asked], seeds, 5)
     rewards = torch.tensor([[float(found.task.right(r.text)) for r in group] for group in groups])
     assert facts["reward"] == pytest.approx(rewards.mean().item())
@@ -268,12 +269,6 @@ def test_leaving_out_groups_that_agree_changes_nothing_but_the_time():
     (nats / count).backward()
     for name, expected in gradients(found.model).items():
         torch.testing.assert_close(got[name], expected, rtol=1e-4, atol=1e-7)
-
-
-def found_seed(seed, number, sample):
-    from inkling.keyed import seed_for
-
-    return seed_for("rl", seed, number, sample)
 
 
 @pytest.mark.parametrize(("right", "reward"), [(lambda reply: True, 1.0), (lambda reply: False, 0.0)])

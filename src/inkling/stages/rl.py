@@ -76,9 +76,10 @@ def main(settings: RLSettings, origins: dict[str, str] | None = None, given: dic
     task, exam, questions = find_questions(settings)
     parent = find_parent(settings, run)
     runtime = decide(replace(settings.runtime, compile=False))
-    if not resuming and runtime.is_main:
+    if runtime.is_main:
         check_trackers(settings.trackers)
-        refuse_existing(run)
+        if not resuming:
+            refuse_existing(run)
     try:
         with running(runtime):
             return practise(settings, origins or {}, given or {}, parent, task, exam, questions, runtime)

@@ -121,52 +121,71 @@ class Trials:
         return range(first, first + own)
 
     def _try(self, step: int) -> tuple[list[Batch], dict[str, Any]]:
+        """Ask, grade, and lay what can be learned from in batches; with the facts of it."""
         began = time.perf_counter()
-        asked = [
-            self.task.practice(self.kinds[number % len(self.kinds)], self.seed, number)
-            for number in self.questions(step)
-        ]
-        seeds = [
-            [seed_for("rl", self.seed, number, sample) for sample in range(self.settings.samples)]
-            for number in self.questions(step)
-        ]
-        groups = roll_out(
-            self.model, self.tokenizer, [item.messages for item in asked], seeds, self.settings.max_new_tokens
-        )
+        asked, groups = self._ask(step)
         seconds = time.perf_counter() - began
-        rewards = grade_groups(self.task, asked, groups)  # (G, S); a question that did not fit is a row of zeros
-        kept = has_gradient(rewards)
-        learned = [
-            (rollout.sample, advantage)
-            for i, by_answer in enumerate(advantages(rewards, self.settings.divide_by_std).tolist())
-            if kept[i]
-            for rollout, advantage in zip(groups[i], by_answer, strict=True)
-        ]
-        given = [rollout for group in groups for rollout in group]
-        sums = sum_over_ranks(
-            [
-                float(rewards.sum()),
-                float(kept.sum()),
-                len(given),
-                sum(len(rollout.new) for rollout in given),
-                sum(sum(rollout.drawn) for rollout in given),
-                sum(sum(sample.drawn) for sample, _ in learned),
-            ],
-            self.runtime,
-        )
-        reward, n_kept, n_given, n_new, n_drawn, n_learned = sums
-        # The loop divides by the targets it sees. Those of dropped groups were drawn as well, and count: what is left
-        # out would have added nothing to the sum.
-        share = n_learned / max(1.0, n_drawn)
+        rewards = grade_groups(self.task, asked, groups)  # (G, S)
+        learned = worth_learning(groups, rewards, self.settings.divide_by_std)
+        counts = count(groups, rewards, learned, self.runtime)
+        # The loop divides by the targets it sees. The tokens of dropped groups were drawn as well, and count: what is
+        # left out would have added nothing to the sum, and saves the time of computing that.
+        share = counts["learned"] / max(1.0, counts["drawn"])
         batches = in_batches([(sample, advantage * share) for sample, advantage in learned], self.plan.micro_steps)
         return batches, {
-            "reward": reward / (self.settings.questions * self.settings.samples),
-            "kept": int(n_kept),
-            "dropped": self.settings.questions - int(n_kept),
-            "length": n_new / max(1.0, n_given),
-            "sampled_tokens": int(n_new),
+            "reward": counts["right"] / (self.settings.questions * self.settings.samples),
+            "kept": int(counts["kept"]),
+            "dropped": self.settings.questions - int(counts["kept"]),
+            "length": counts["tokens"] / max(1.0, counts["answers"]),
+            "sampled_tokens": int(counts["tokens"]),
             "sampling_ms": round(1000 * seconds, 3),
         }
+
+    def _ask(self, step: int) -> tuple[list[Question], list[list[Rollout]]]:
+        """This rank's questions of a step, and the answers to each."""
+        numbers, samples = self.questions(step), range(self.settings.samples)
+        asked = [self.task.practice(self.kinds[number % len(self.kinds)], self.seed, number) for number in numbers]
+        seeds = [[seed_for("rl", self.seed, number, sample) for sample in samples] for number in numbers]
+        dialogues = [question.messages for question in asked]
+        return asked, roll_out(self.model, self.tokenizer, dialogues, seeds, self.settings.max_new_tokens)
+
+
+def grade_groups(task: Task, asked: Sequence[Question], groups: Sequence[Sequence[Rollout]]) -> Tensor:
+    """(G, S): 1 for a right answer, 0 for a wrong one, and for those that a question which did not fit never got."""
+    size = max((len(group) for group in groups), default=0)
+    rewards = torch.zeros(len(groups), max(1, size))
+    for i, (question, group) in enumerate(zip(asked, groups, strict=True)):
+        for j, rollout in enumerate(group):
+            rewards[i, j] = float(task.grade(question, rollout.text))
+    return rewards
+
+
+def worth_learning(
+    groups: Sequence[Sequence[Rollout]], rewards: Tensor, divide_by_std: bool
+) -> list[tuple[Sample, float]]:
+    """The answers of the groups whose rewards (G, S) differ, each with its advantage."""
+    found = []
+    by_group = zip(groups, has_gradient(rewards).tolist(), advantages(rewards, divide_by_std).tolist(), strict=True)
+    for group, is_kept, by_answer in by_group:
+        if is_kept:
+            found += [(rollout.sample, value) for rollout, value in zip(group, by_answer, strict=True)]
+    return found
+
+
+def count(
+    groups: Sequence[Sequence[Rollout]], rewards: Tensor, learned: Sequence[tuple[Sample, float]], runtime: Runtime
+) -> dict[str, float]:
+    """What a step consisted of, summed over the ranks."""
+    answers = [rollout for group in groups for rollout in group]
+    local: dict[str, float] = {
+        "answers": len(answers),
+        "right": float(rewards.sum()),
+        "kept": int(has_gradient(rewards).sum()),
+        "tokens": sum(len(rollout.new) for rollout in answers),
+        "drawn": sum(sum(rollout.drawn) for rollout in answers),
+        "learned": sum(sum(sample.drawn) for sample, _ in learned),
+    }
+    return dict(zip(local, sum_over_ranks(list(local.values()), runtime), strict=True))
 
 
 def in_batches(learned: Sequence[tuple[Sample, float]], count: int) -> list[Batch]:
@@ -175,16 +194,6 @@ def in_batches(learned: Sequence[tuple[Sample, float]], count: int) -> list[Batc
     size = -(-len(ordered) // count)
     parts = [ordered[i * size : (i + 1) * size] for i in range(count)]
     return [policy_batch([sample for sample, _ in part], [weight for _, weight in part]) for part in parts]
-
-
-def grade_groups(task: Task, asked: Sequence[Question], groups: Sequence[Sequence[Rollout]]) -> Tensor:
-    """(G, S): 1 for a right answer, 0 for a wrong one, and for those to a question that did not fit."""
-    size = max((len(group) for group in groups), default=0)
-    rewards = torch.zeros(len(groups), max(1, size))
-    for i, (question, group) in enumerate(zip(asked, groups, strict=True)):
-        for j, rollout in enumerate(group):
-            rewards[i, j] = float(task.grade(question, rollout.text))
-    return rewards
 
 
 def sit_exam(

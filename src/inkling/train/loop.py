@@ -132,9 +132,9 @@ def train(
             seconds = learner.watch.read()
             late = 0 < settings.max_seconds <= seconds
             batches = [micro_batch(plan.first_row(learner.step, m)) for m in range(plan.micro_steps)]
-            local = [sum(int((targets != IGNORE).sum()) for _, targets, *_ in batches)]
-            local.append(sum(ids.numel() for ids, *_ in batches))
-            n_targets, n_tokens, n_caught, n_late = sum_over_ranks([*local, bool(caught), late], runtime)
+            local_targets = sum(int((targets != IGNORE).sum()) for _, targets, *_ in batches)
+            local = [local_targets, sum(ids.numel() for ids, *_ in batches), bool(caught), late]
+            n_targets, n_tokens, n_caught, n_late = sum_over_ranks(local, runtime)
             if n_caught or n_late:  # one rank's signal is everybody's
                 ended = "interrupted" if n_caught else "out of time"
                 break
