@@ -27,7 +27,8 @@ HERE = Path(__file__).resolve().parent
 KIND = "letter_count"
 TEACH_STEPS = 400  # of 1,600: so that there is something left to practise
 # Exams take some twenty seconds more: three minutes in all.
-PRACTICE = ["--max_seconds=140", "--max_iters=1000", "--eval_interval=10", "--max_new_tokens=48", "--rate=0.2"]
+PRACTICE = ["--max_iters=60", "--max_seconds=140", "--decay_lr=True", "--schedule=linear", "--rate=0.2"]
+PRACTICE += ["--eval_interval=10", "--max_new_tokens=48"]
 
 
 def inkling(*words: str) -> float:
@@ -138,7 +139,8 @@ def page(
         "",
         f"{machine['cpu']}, {machine['cores']} cores, {memory:.0f} GiB, {machine['system']}, Python "
         f"{machine['python']}, torch {machine['torch']}, commit {commit}. `python benchmarks/rl.py`: the bot of "
-        f"`inkling speedrun`, taught for {teach_steps} steps instead of 1,600, practises counting the letters of words, with its calculator:",
+        f"`inkling speedrun`, taught for {teach_steps} steps instead of 1,600, practises counting the letters of "
+        "words, with its calculator:",
         "",
         "```console",
         f"inkling rl runs/bot --kinds={KIND} {' '.join(PRACTICE)}",
