@@ -14,6 +14,7 @@ VERBS = {
     "tokenizer": "learn a vocabulary, compare it with others, look at its tokens",
     "train": "train a model, or go on training one",
     "sft": "teach a trained model to talk",
+    "rl": "let a model that talks practise what can be checked",
     "sample": "let a trained model write",
     "chat": "talk with a model that was taught to",
     "serve": "put a model behind an address: a page, and an API that OpenAI's clients know",

@@ -60,14 +60,14 @@ def answer_all(
     able = [speaker for speaker in speakers if speaker.request is not None]
     progress(len(speakers) - len(able))
     requests = [speaker.request for speaker in able if speaker.request is not None]
-    for index, token in Engine(model, _rows(model.config, requests)).stream(requests):
+    for index, token in Engine(model, rows_for(model.config, requests)).stream(requests):
         able[index].take(token)
         if able[index].is_done:
             progress(1)
     return [speaker.reply() for speaker in speakers]
 
 
-def _rows(config: GPTConfig, requests: Sequence[Request]) -> int:
+def rows_for(config: GPTConfig, requests: Sequence[Request]) -> int:
     """How many requests decode at once."""
     longest = max((len(request.ids) + request.max_new_tokens for request in requests), default=1)
     in_a_row = kv_cache_bytes(config, rows=1, tokens=longest, bytes_per_number=4)

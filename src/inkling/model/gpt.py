@@ -91,13 +91,18 @@ class GPT(nn.Module):
     # --- ids → logits, ids and targets → loss ------------------------------------------------------------
 
     def forward(
-        self, ids: Tensor, targets: Tensor | None = None, documents: Tensor | None = None
+        self,
+        ids: Tensor,
+        targets: Tensor | None = None,
+        documents: Tensor | None = None,
+        weights: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """ids (B, T) → logits (B, T, V). With targets (B, T) → (sum of nats, number of targets).
 
         A sum and a count, because micro-batches and ranks hold different numbers of targets and a mean of
         means would weigh their tokens unequally. Targets equal to IGNORE are not counted. `documents` (B, T)
-        says of packed rows which document a token belongs to; none then sees another.
+        says of packed rows which document a token belongs to; none then sees another. `weights` (B, T) multiply
+        the nats of their targets; the number stays the same.
         """
         x = self.hidden(ids, documents=documents)
         if targets is None:
@@ -108,10 +113,15 @@ class GPT(nn.Module):
             # the number of places, and compiled code for each number anew.)
             places = (targets != IGNORE).nonzero().squeeze(1)
             x, targets = x.index_select(0, places), targets[places]  # (targets, C), (targets,)
+            weights = weights.flatten()[places] if weights is not None else None  # (targets,)
         logits = self.head(x)  # (B·T or targets, V)
         if logits.dtype != torch.float64:
             logits = logits.float()  # a sum of exponentials needs more than bfloat16's 8 bits
-        nats = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="sum")
+        if weights is None:
+            nats = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="sum")
+        else:
+            each = F.cross_entropy(logits, targets, ignore_index=IGNORE, reduction="none")
+            nats = (each * weights.flatten()).sum()
         return nats, (targets != IGNORE).sum()
 
     def hidden(self, ids: Tensor, cache: Cache | None = None, documents: Tensor | None = None) -> Tensor:

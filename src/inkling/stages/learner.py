@@ -113,12 +113,13 @@ def new_learner(model: GPT, settings: TrainSettings, runtime: Runtime) -> Learne
     return Learner(model, wrap(module, runtime), optimizers, scaler)
 
 
-def restore(learner: Learner, run: Path, data: Mixture, runtime: Runtime) -> None:
-    """Bring the learner to the newest good checkpoint. Only reads."""
+def restore(learner: Learner, run: Path, data: Mixture | None, runtime: Runtime) -> None:
+    """Bring the learner to the newest good checkpoint. Only reads. `data`, where there is any, must speak its ids."""
     say = print if runtime.is_main else lambda _: None
     checkpoint = load_latest(run, say)
     if checkpoint is not None:
-        require_tokenizer(checkpoint, data)
+        if data is not None:
+            require_tokenizer(checkpoint, data)
         fill_model(learner.model, checkpoint.model_tensors().items(), str(checkpoint.path))
         load_optimizer_tensors(learner.model, learner.optimizers, checkpoint.optimizer_tensors())
         learner.scaler.load_state_dict(checkpoint.state["scaler"])

@@ -121,10 +121,11 @@ def inherited(base: str, rate: float, given: set[str], by_lora: bool = False) ->
     run = parent.path.parents[1] if parent.path.parent.name == "checkpoints" else parent.path
     architecture = {field.name: getattr(parent.config, field.name) for field in fields(GPTConfig)}
     values = read_resolved(run)[0] if (run / "resolved.toml").is_file() else {}
-    if "dataset" not in values:
+    has_trained = "learning_rate" in values
+    if not has_trained:
         architecture["block_size"] = min(parent.config.block_size, IMPORTED_CONTEXT)
     layers = [Layer(f"{run}", {key: value for key, value in architecture.items() if value is not None})]
-    if "dataset" not in values:
+    if not has_trained:
         return [*layers, Layer("usual for an import", {"learning_rate": LORA_RATE if by_lora else IMPORTED_RATE})]
     kept = {key: value for key, value in values.items() if key in INHERITED and key not in RATES}
     if given & {"batch_size", "gradient_accumulation_steps", "block_size"}:

@@ -254,14 +254,14 @@ def evaluate_once(learner: Learner, settings: TrainSettings, plan: BatchPlan, da
     return "done"
 
 
-def state_of(learner: Learner, data: Mixture) -> dict[str, Any]:
+def state_of(learner: Learner, tokenizer_sha256: str) -> dict[str, Any]:
     """What a checkpoint's state.json says, beside the losses."""
     return {
         "step": learner.step,
         "tokens": learner.tokens,
         "seconds": learner.watch.read(),
         "model": asdict(learner.model.config),
-        "tokenizer_sha256": data.meta.tokenizer_sha256,
+        "tokenizer_sha256": tokenizer_sha256,
         "scaler": learner.scaler.state_dict(),
         "lora_scale": lora_scale(learner.model),
     }
@@ -280,7 +280,9 @@ def saver(
     def save(row: dict[str, Any], final: bool) -> None:
         """A checkpoint if one is due; all ranks leave together."""
         if runtime.is_main and (final or settings.loop.always_save_checkpoint or improves(run, row)):
-            state = state_of(learner, data) | {key: row[key] for key in ("loss", "val_loss") if key in row}
+            state = state_of(learner, data.meta.tokenizer_sha256) | {
+                key: row[key] for key in ("loss", "val_loss") if key in row
+            }
             weights = dict(learner.model.named_parameters())
             moments = optimizer_tensors(learner.model, learner.optimizers)
             path = save_checkpoint(run, state, weights, moments, settings.loop.keep_last)
@@ -299,7 +301,7 @@ def improves(run: Path, row: dict[str, Any]) -> bool:
 def snapshot(learner: Learner, data: Mixture, runtime: Runtime, run: Path) -> None:
     """Weights alone, on rank 0."""
     if runtime.is_main:
-        save_snapshot(run, state_of(learner, data), dict(learner.model.named_parameters()))
+        save_snapshot(run, state_of(learner, data.meta.tokenizer_sha256), dict(learner.model.named_parameters()))
 
 
 def resume_hint(settings: TrainSettings) -> str:

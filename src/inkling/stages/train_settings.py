@@ -96,6 +96,10 @@ FIXED |= {"dataset", "packing", "loss_on", "document_mask", "optimizer", "seed"}
 def _compose_resume(run: Path, flags: dict[str, str]) -> tuple[TrainSettings, dict[str, str]]:
     """A run's own settings, with the flags of today on top."""
     stored, stored_origins = read_resolved(run)
+    if "samples" in stored:
+        raise UserError(
+            f"{run} practises by trial.", f"Go on with it by: inkling rl --out_dir={run.as_posix()} --resume"
+        )
     if "dataset" not in stored:  # which only an import lacks
         raise UserError(
             f"{run} was imported: there is no training to go on with.",

@@ -7,7 +7,15 @@ same of larger models.
 from collections.abc import Iterator, Sequence
 from itertools import count as numbers
 
-from inkling.data.almanac import bundled_world, conversation, exam_items, grade, load_world
+from inkling.data.almanac import (
+    PRACTICE_KINDS,
+    bundled_world,
+    conversation,
+    exam_items,
+    grade,
+    load_world,
+    practice,
+)
 from inkling.tasks.task import Question
 from inkling.text.messages import Message
 
@@ -16,6 +24,7 @@ class AlmanacTask:
     """Ten kinds of questions; see data/almanac/exams.py."""
 
     name = "almanac"
+    practised = PRACTICE_KINDS
 
     def __init__(self, tables: str = "") -> None:
         """`tables` is a folder of the person's own tables, which join the bundled ones."""
@@ -28,6 +37,11 @@ class AlmanacTask:
     def questions(self, seed: int, count: int) -> list[Question]:
         """`count` of each kind."""
         return [Question(item.kind, item.messages, item.expected) for item in exam_items(seed, count, self.world)]
+
+    def practice(self, kind: str, seed: int, index: int) -> Question:
+        """With the words, numbers and phrasings that training knows."""
+        item = practice(kind, seed, index, self.world)
+        return Question(item.kind, item.messages, item.expected)
 
     def grade(self, question: Question, reply: str) -> bool:
         """As the kind wants it: a name as whole words, a sum's last number, letters one by one."""

@@ -5,11 +5,14 @@ message. It is right to say it, whatever is said around it.
 """
 
 import re
+import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from inkling.errors import UserError
+from inkling.keyed import words
 from inkling.tasks.task import Question, choose
 from inkling.text.conversation import read_conversations
 from inkling.text.messages import Message
@@ -42,6 +45,21 @@ class JsonlTask:
                 'Write one a line: {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", …}]}.',
             )
         return [self._question(conversations[index], index) for index in choose(len(conversations), count, seed)]
+
+    @property
+    def practised(self) -> tuple[str, ...]:
+        """The file is its one kind."""
+        return (self.name,)
+
+    def practice(self, kind: str, seed: int, index: int) -> Question:
+        """The whole file in an order of its own for each time through: a file keeps no question out."""
+        total = len(self._all)
+        time, place = divmod(index, total)
+        return self._all[int(words(total, "practice", seed, time).argsort(kind="stable")[place])]
+
+    @cached_property
+    def _all(self) -> list[Question]:
+        return self.questions(0, sys.maxsize)
 
     def grade(self, question: Question, reply: str) -> bool:
         """Whether the expected words stand in the reply, one after the other."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from inkling.keyed import words
 from inkling.text.messages import Message
@@ -42,6 +42,20 @@ class Task(Protocol):
 
     def grade(self, question: Question, reply: str) -> bool:
         """Whether `reply` is right."""
+        ...
+
+
+@runtime_checkable
+class Practice(Task, Protocol):
+    """A task that also asks in training, for `inkling rl`: questions other than those of `questions`."""
+
+    @property
+    def practised(self) -> tuple[str, ...]:
+        """The kinds of question that there are to practise on; each is a kind of `questions` as well."""
+        ...
+
+    def practice(self, kind: str, seed: int, index: int) -> Question:
+        """The question at `index`, of which there is no end; `grade` judges the replies."""
         ...
 
 

@@ -54,9 +54,14 @@ class Curve:
         """Whether there is anything to draw."""
         return bool(np.isfinite(self.values(key)).any())
 
+    @property
+    def keys(self) -> tuple[str, str]:
+        """What is drawn of each step and of each evaluation: losses, or where a reward led the run, that and pass@1."""
+        return ("reward", "pass@1") if self.has("reward") else ("loss", "val_loss")
+
     def lowest_loss(self) -> float:
         """Of training or validation; infinity where there is none."""
-        values = np.concatenate([self.values("loss"), self.values("val_loss")])
+        values = np.concatenate([self.values(key) for key in self.keys])
         return float(np.min(values, initial=math.inf, where=np.isfinite(values)))
 
     def along(self, x: Along) -> np.ndarray:
@@ -189,13 +194,14 @@ class Frame:
 
 
 def draw_loss(ax: "Axes", frame: Frame) -> None:
-    """Training loss, each step faint and smoothed bold; validation loss as a line of marks."""
+    """Training loss, each step faint and smoothed bold; validation loss as a line of marks. Or reward and pass@1."""
     for i, (curve, xs) in enumerate(zip(frame.curves, frame.xs, strict=True)):
-        faint_and_bold(ax, xs, curve.values("loss"), frame.look.smooth, i)
-        values = curve.values("val_loss")
+        each_step, values = (curve.values(key) for key in curve.keys)
+        faint_and_bold(ax, xs, each_step, frame.look.smooth, i)
         there = np.isfinite(values)
         ax.plot(xs[there], values[there], **validation_stroke(i, len(frame.curves)), markevery=0.015, zorder=3)
-    ax.set_ylabel("loss (nats per token)")
+    labels = {"loss": "loss (nats per token)", "reward": "reward, and pass@1"}
+    ax.set_ylabel(" or ".join(dict.fromkeys(labels[curve.keys[0]] for curve in frame.curves)))
     if frame.look.log_y:
         logarithmic(ax, labels=(1, 1.5, 2, 2.5, 3, 4, 5, 6, 8))
     if frame.look.loss_max is not None:
@@ -279,7 +285,7 @@ def legend_of(curves: list[Curve]) -> dict[str, dict[str, Any]]:
     """Label → how its sample line is drawn."""
     runs, kinds = len(curves), {"training, each step": stroke(0) | FAINT, "smoothed": stroke(0)}
     if runs == 1:
-        return kinds | ({results(curves[0]): validation_stroke(0, runs)} if curves[0].has("val_loss") else {})
+        return kinds | ({results(curves[0]): validation_stroke(0, runs)} if curves[0].has(curves[0].keys[1]) else {})
     found = {}
     for i, curve in enumerate(curves):
         found[f"{shortened(curve.name)}: {results(curve)}"] = validation_stroke(i, runs) | {"linewidth": 1.8}
@@ -288,13 +294,13 @@ def legend_of(curves: list[Curve]) -> dict[str, dict[str, Any]]:
 
 
 def results(curve: Curve) -> str:
-    """The last validation loss in words, and the best where that was another."""
-    values = curve.values("val_loss")
+    """The last validation loss, or pass@1, in words, and the best where that was another."""
+    values, is_share = curve.values(curve.keys[1]), curve.keys[1] == "pass@1"
     measured = np.flatnonzero(np.isfinite(values))
     if not len(measured):
         return "no validation"
-    last, best = measured[-1], int(np.nanargmin(values))
-    words = f"validation {values[last]:.4f}"
+    last, best = measured[-1], int(np.nanargmax(values) if is_share else np.nanargmin(values))
+    words = f"{'pass@1' if is_share else 'validation'} {values[last]:.4f}"
     return words if best == last else f"{words} (best {values[best]:.4f})"
 
 

@@ -1,4 +1,4 @@
-"""The one training loop: pretraining, finetuning and, later, SFT pass it other batches.
+"""The one training loop: pretraining, finetuning, SFT and RL pass it other batches.
 
 A step is: forward and backward for each micro-batch, weighted so that the gradient is that of the mean
 over all target tokens of the whole step; clip; update. Everything that a step uses (batch, dropout,
@@ -27,7 +27,7 @@ from inkling.train.health import HealthProbe
 from inkling.train.parallel import sum_over_ranks, sync_only_if
 from inkling.train.progress import Progress, Stopwatch
 
-Batch = tuple[Tensor, ...]  # ids, targets and, of packed rows, documents; each (B, T)
+Batch = tuple[Tensor, ...]  # ids, targets and, where there are any, documents and weights; each (B, T)
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,7 @@ class Pending:
     nats: Tensor
     grad_norm: Tensor
     health: dict[str, Tensor]
+    facts: dict[str, Any]
 
 
 def train(
@@ -112,12 +113,13 @@ def train(
     save: Callable[[dict[str, Any], bool], None],
     snapshot: Callable[[], None],
     progress: Progress,
+    facts: Callable[[int], dict[str, Any]] = lambda step: {},
 ) -> str:
     """Train until max_iters, max_seconds or a signal; returns "done", "out of time" or "interrupted".
 
     `set_rates(step)` sets the optimizers' rates and returns the learning rate; `micro_batch(first_row)` gives
-    this rank's rows; `save(row, final)` writes a checkpoint. Raises UserError naming the step when the loss
-    stops being finite; nothing is saved after that.
+    this rank's rows; `save(row, final)` writes a checkpoint; `facts(step)` is what else a step's row of metrics.jsonl
+    says of its batch. Raises UserError naming the step when the loss stops being finite; nothing is saved after that.
     """
     snapshot_steps = log_steps(settings.max_iters, settings.snapshots)
     pending: Pending | None = None
@@ -131,7 +133,8 @@ def train(
             late = 0 < settings.max_seconds <= seconds
             batches = [micro_batch(plan.first_row(learner.step, m)) for m in range(plan.micro_steps)]
             local_targets = sum(int((targets != IGNORE).sum()) for _, targets, *_ in batches)
-            n_targets, n_caught, n_late = sum_over_ranks([local_targets, bool(caught), late], runtime)
+            local = [local_targets, sum(ids.numel() for ids, *_ in batches), bool(caught), late]
+            n_targets, n_tokens, n_caught, n_late = sum_over_ranks(local, runtime)
             if n_caught or n_late:  # one rank's signal is everybody's
                 ended = "interrupted" if n_caught else "out of time"
                 break
@@ -139,15 +142,16 @@ def train(
             lr = set_rates(learner.step)
             probe = HealthProbe(learner.model) if is_measured(learner.step, settings.health_interval) else None
             nats, grad_norm, health = update(learner, batches, n_targets, grad_clip, plan, runtime, seed, probe)
+            known, step_tokens = facts(learner.step), int(n_tokens)
             learner.step += 1
-            learner.tokens += plan.tokens_per_step
+            learner.tokens += step_tokens
             # The numbers of a step are read one step late, so that a GPU always has the next one queued.
             if pending is not None:
                 progress.step(read(pending, runtime))
             now = learner.watch.read()
             ms = 1000 * (now - seconds)
             pending = Pending(
-                learner.step, learner.tokens, now, ms, lr, plan.tokens_per_step, n_targets, nats, grad_norm, health
+                learner.step, learner.tokens, now, ms, lr, step_tokens, n_targets, nats, grad_norm, health, known
             )
 
             if learner.step in snapshot_steps:
@@ -234,6 +238,7 @@ def read(pending: Pending, runtime: Runtime) -> dict[str, Any]:
         "grad_norm": pending.grad_norm.item(),
         "ms": round(pending.ms, 3),
         "tokens_per_second": round(pending.step_tokens / max(pending.ms / 1000, 1e-9), 1),
+        **pending.facts,
     } | {name: norm.item() for name, norm in pending.health.items()}
 
 

@@ -18,6 +18,8 @@ class Progress:
     `trackers` get every row as well, and are closed with it.
     """
 
+    leading, evaluated = "loss", "val_loss"  # the numbers that a step and an evaluation are shown by
+
     def __init__(
         self,
         metrics: Path,
@@ -41,21 +43,27 @@ class Progress:
         """Show a finished step and append it to metrics.jsonl, flushed by the line."""
         if self.metrics is None:
             return
+        self.record(row)
+        speed, now = f"{row['tokens_per_second']:,.0f} tok/s", f"{row[self.leading]:.4f}"
+        if self.bar is not None:
+            self.bar.update(self.task, completed=row["step"], now=now, speed=speed)
+        elif row["step"] % self.log_interval == 0:
+            left = clock((self.max_iters - row["step"]) * row["ms"] / 1000)
+            self.say(
+                f"step {row['step']}/{self.max_iters}: {self.leading} {now}, lr {row['lr']:.2e}, "
+                f"{row['ms']:.0f} ms, {speed}, {left} left"
+            )
+        if self.evaluated in row:
+            self.show_evaluation(row)
+
+    def record(self, row: dict[str, Any]) -> None:
+        """Append a row to metrics.jsonl, and give it to the trackers; nothing is shown."""
+        if self.metrics is None:
+            return
         row["wall"] = round(seconds_since_start(), 4)
         self.metrics.write(json.dumps(row) + "\n")
         self.metrics.flush()
         self.trackers.log(row)
-        speed = f"{row['tokens_per_second']:,.0f} tok/s"
-        if self.bar is not None:
-            self.bar.update(self.task, completed=row["step"], loss=f"{row['loss']:.4f}", speed=speed)
-        elif row["step"] % self.log_interval == 0:
-            left = clock((self.max_iters - row["step"]) * row["ms"] / 1000)
-            self.say(
-                f"step {row['step']}/{self.max_iters}: loss {row['loss']:.4f}, lr {row['lr']:.2e}, "
-                f"{row['ms']:.0f} ms, {speed}, {left} left"
-            )
-        if "val_loss" in row:
-            self._show_evaluation(row)
 
     def say(self, text: str) -> None:
         """Print a line, above the bar where there is one."""
@@ -74,11 +82,12 @@ class Progress:
             self.bar.stop()
         self.trackers.close(failed)
 
-    def _show_evaluation(self, row: dict[str, Any]) -> None:
+    def show_evaluation(self, row: dict[str, Any]) -> None:
+        """What an evaluation has found, in a line."""
         val, best = row["val_loss"], self.best_val_loss
         self.best_val_loss = min(val, best)
         if self.bar is not None:
-            self.bar.update(self.task, val=f"{val:.4f}")
+            self.bar.update(self.task, last=f"{val:.4f}")
         self.say(
             f"step {row['step']}: train loss {row['train_loss']:.4f}, val loss {val:.4f}"
             f"{f' (best {best:.4f})' if best < val else ''}, {clock(row['seconds'])} of training"
@@ -93,10 +102,13 @@ class Progress:
             MofNCompleteColumn(),
             BarColumn(bar_width=30),
             # 80 columns hold this; the bar gives way first.
-            TextColumn("loss {task.fields[loss]} · val {task.fields[val]} · {task.fields[speed]} · left"),
+            TextColumn(
+                f"{self.leading} {{task.fields[now]}} · {self.evaluated.replace('_loss', '')} "
+                "{task.fields[last]} · {task.fields[speed]} · left"
+            ),
             TimeRemainingColumn(),
         )
-        self.task = self.bar.add_task("", total=self.max_iters, completed=start, loss="…", val="…", speed="…")
+        self.task = self.bar.add_task("", total=self.max_iters, completed=start, now="…", last="…", speed="…")
         self.bar.start()
 
 

@@ -35,6 +35,8 @@ EXAM_KINDS = (
     "unknown",
     "false_refusal",
 )
+PRACTICE_KINDS = ("facts_heldout_phrasing", "arithmetic", "spelling", "letter_count", "identity", "greeting", "unknown")
+_TOPICS = {"identity": "identity", "greeting": "greetings"}
 
 
 @dataclass(frozen=True)
@@ -67,16 +69,37 @@ def exam(kind: str, seed: int, index: int, world: World | None = None) -> ExamIt
         case "arithmetic":
             return _with_answer(kind, skills.sum_exchange(dice, held=True))
         case "spelling":
-            item = _with_answer(kind, skills.spelling_exchange(dice, held=True))
-            return ExamItem(kind, item.messages, (item.expected[0].replace("-", ""),))
+            return _spelling(dice, held=True)
         case "letter_count":
             return _with_answer(kind, skills.letters_exchange(dice, held=True))
         case "identity" | "greeting":
-            topic = dice.pick(topics("identity" if kind == "identity" else "greetings"))
+            topic = dice.pick(topics(_TOPICS[kind]))
             return ExamItem(kind, [user(dice.pick(topic.held))], topic.expect)
         case "unknown":
             return ExamItem(kind, talk.unknown(world, dice, held=True)[:1], ())
     raise UserError(f"There is no exam in {kind!r}.", f"There are: {', '.join(EXAM_KINDS)}.", status=2)
+
+
+def practice(kind: str, seed: int, index: int, world: World | None = None) -> ExamItem:
+    """A question of this kind as training asks it, to learn from by trial: known words, numbers and phrasings."""
+    world = world or bundled_world()
+    dice = Dice("practice", kind, seed, index)
+    match kind:
+        case "facts_heldout_phrasing":
+            fact = at(world.asked, seed, index, "practice")
+            return _asks(kind, world, fact, dice.pick(world.relation(fact).ask))
+        case "arithmetic":
+            return _with_answer(kind, skills.sum_exchange(dice))
+        case "spelling":
+            return _spelling(dice, held=False)
+        case "letter_count":
+            return _with_answer(kind, skills.letters_exchange(dice))
+        case "identity" | "greeting":
+            topic = dice.pick(topics(_TOPICS[kind]))
+            return ExamItem(kind, [user(dice.pick(topic.ask))], topic.expect)
+        case "unknown":
+            return ExamItem(kind, talk.unknown(world, dice)[:1], ())
+    raise UserError(f"There is no practice in {kind!r}.", f"There is in: {', '.join(PRACTICE_KINDS)}.", status=2)
 
 
 def exam_items(seed: int, count: int, world: World | None = None) -> Iterator[ExamItem]:
@@ -92,6 +115,11 @@ def _with_answer(kind: str, exchange: list[Message]) -> ExamItem:
     """From an exchange whose answer ends with what is expected: "The answer is 84." """
     answer = exchange[-1]["content"].rstrip(".").split()[-1]
     return ExamItem(kind, exchange[:1], (answer,))
+
+
+def _spelling(dice: Dice, held: bool) -> ExamItem:
+    item = _with_answer("spelling", skills.spelling_exchange(dice, held))
+    return ExamItem(item.kind, item.messages, (item.expected[0].replace("-", ""),))
 
 
 def _follow_up(world: World, dice: Dice) -> ExamItem:
