@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -115,7 +116,7 @@ def _still(size: int) -> dict[str, Tensor]:
     }
 
 
-_ADAM_MISTAKES = {
+_ADAM_MISTAKES: dict[str, dict[str, Any]] = {
     "No bias correction: divide mean and square by 1 − beta^t.": {"corrected": False},
     "The decay went through the gradient: that is Adam with L2, not AdamW. Shrink the parameter itself.": {"l2": True},
     "The decay is missing: multiply the parameter by 1 − lr · weight_decay.": {"decay": 0.0},
@@ -149,7 +150,7 @@ def _adam_by_mistake(
     return parameter
 
 
-_MUON_MISTAKES = {
+_MUON_MISTAKES: dict[str, dict[str, Any]] = {
     "The factor √max(1, R / C) is missing.": {"scaled": False},
     "Nesterov's look ahead is missing: the update mixes the gradient in once more.": {"ahead": False},
     "The update was not orthogonalised.": {"orthogonal": False},
