@@ -323,6 +323,19 @@ def test_snippets_run_in_one_folder_and_their_output_is_shown(small):
     assert "0 of 1 pages changed" in small.run("build")[1]
 
 
+def test_files_that_a_page_brings_along(small):
+    small.write("parts/greet.py", 'WORDS = "hello"\nprint(WORDS)\n')
+    add(small, "<!-- files: parts -->\n\n```console\n$ python greet.py\n```\n")
+    assert small.run("build")[0] == 0
+    assert "```text\nhello\n```" in small.read()
+    small.passes()
+    small.replace('"hello"', '"good day"', "parts/greet.py")
+    small.fails("the output is not what it should be any more")
+    assert small.run("build")[0] == 0 and "good day" in small.read()
+    small.replace("files: parts", "files: nowhere")
+    small.fails("there is no folder nowhere")
+
+
 def test_a_snippet_reaches_this_machine_and_no_other(small):
     add(
         small,

@@ -20,7 +20,7 @@ LEVELS = [
     {"train", "infer"},
     {"tasks"},
     {"hub"},
-    {"serve", "evals"},
+    {"serve", "evals", "learn"},
     {"stages"},
     {"cli", "__main__"},
 ]

@@ -18,7 +18,7 @@ _DIRECTIVE = re.compile(r"<!-- (?P<name>[a-z]+)(?:: (?P<args>.*?))? -->\s*$")
 _CLOSING = re.compile(r"<!-- /(?P<name>code|make|output)\b ?(?P<args>.*?) ?-->\s*$")
 _FENCE = re.compile(r"(?P<marks>`{3,}|~{3,})\s*(?P<info>[^`]*)$")
 _GENERATED = ("code", "make", "output")
-NOTES = ("norun", "fails", "continue", "setup", "limit", "keep", "varies", "concept")
+NOTES = ("norun", "fails", "continue", "setup", "limit", "keep", "varies", "files", "concept")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -102,6 +103,10 @@ def run(root: Path, snippet: Snippet, folder: Path) -> list[str]:
     """Run one snippet and give the lines it printed, normalised; Failed says how it ended otherwise."""
     printed: list[str] = []
     status = 0
+    if snippet.files and not (root / snippet.files).is_dir():
+        raise Failed(f"there is no folder {snippet.files}")
+    for file in (root / snippet.files).glob("*.*") if snippet.files else ():
+        shutil.copy(file, folder)
     for command in _as_processes(snippet, folder):
         try:
             done = subprocess.run(

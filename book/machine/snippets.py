@@ -10,6 +10,7 @@ the source files that it uses, and the shown output; while it holds, nothing is 
     <!-- varies -->                  prints what hangs on the machine: it must end well, and any output stands
     <!-- keep: loss.svg -->          a picture that it makes, put into `pictures` beside the page for a link to show
     <!-- setup: inkling prepare bundled -->     a command run first and not shown
+    <!-- files: book/guide/chatbot -->          a folder whose files lie in the scratch folder from here on
     <!-- limit: 120 -->              seconds it may take; 240 otherwise
 """
 
@@ -46,6 +47,7 @@ class Snippet:
     hidden: bool = False  # a setup
     varies: bool = False  # another machine prints something else
     keeps: str = ""  # a file that it leaves in the scratch folder
+    files: str = ""  # a folder of the repository whose files are copied there first
 
 
 def snippets_of(page: Page) -> list[Snippet]:
@@ -56,6 +58,8 @@ def snippets_of(page: Page) -> list[Snippet]:
     for i, part in enumerate(page.parts):
         if part.kind == "note" and part.name == "setup":
             found.append(Snippet(page.path, part.line, (_words(part.args),), hidden=True))
+        elif part.kind == "note" and part.name == "files":
+            found.append(Snippet(page.path, part.line, files=part.args, hidden=True))
         elif part.kind == "note":
             notes[part.name] = part
         elif part.kind == "fence":
@@ -140,6 +144,7 @@ def digests(book: Book, snippets: list[Snippet]) -> list[str]:
     found, before = [], ""
     for snippet in snippets:
         files = sorted(set().union(*(closure(book, module) for module in _modules(snippet))))
+        files += book.source_files([f"{snippet.files}/*.*"]) if snippet.files else []
         content = [digest("\n".join(book.source(file).lines)) for file in files]
         what = repr((snippet.commands, snippet.script, snippet.fails))
         before = digest("\n".join([before, what, *files, *content]))

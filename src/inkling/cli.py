@@ -28,6 +28,7 @@ VERBS = {
     "plot": "draw the loss curves of one run or several",
     "bench": "how fast a model trains and writes on this machine",
     "size": "what a model costs, before it is built: parameters, FLOPs, memory",
+    "learn": "build it yourself: seven exercises from the tokenizer to the sampler, checked as you go",
     "doctor": "what this machine has, what inkling will use of it, and what is missing",
 }
 

@@ -133,7 +133,7 @@ def train(
             late = 0 < settings.max_seconds <= seconds
             batches = [micro_batch(plan.first_row(learner.step, m)) for m in range(plan.micro_steps)]
             local_targets = sum(int((targets != IGNORE).sum()) for _, targets, *_ in batches)
-            local = [local_targets, sum(ids.numel() for ids, *_ in batches), bool(caught), late]
+            local: list[float] = [local_targets, sum(ids.numel() for ids, *_ in batches), bool(caught), late]
             n_targets, n_tokens, n_caught, n_late = sum_over_ranks(local, runtime)
             if n_caught or n_late:  # one rank's signal is everybody's
                 ended = "interrupted" if n_caught else "out of time"
