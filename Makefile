@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test test-slow lint format book book-check book-accept book-outline site clean
+.PHONY: help demo test test-slow lint format book book-check book-accept book-outline site pdf clean
 
 help:
 	@echo "make demo       set up, then the whole way: facts -> text -> model -> conversation -> exam"
@@ -15,6 +15,7 @@ help:
 	@echo "make book       fill in what the pages of the book generate, run their snippets"
 	@echo "make book-check say what in the book is not true any more, and change nothing"
 	@echo "make site       the book as a site, in build/book/site"
+	@echo "make pdf        the guide as one PDF, build/inkling_educational_guide.pdf"
 	@echo "make clean      remove the environment and the demo's data and run"
 
 $(VENV)/bin/python:
@@ -77,6 +78,9 @@ book-outline: $(VENV)/.dev
 
 site: $(VENV)/.dev
 	@$(BOOK) site $(if $(SERVE),--serve)
+
+pdf: $(VENV)/.dev
+	@$(BIN)/python book/guide/compile_to_pdf.py $(if $(LATEX),--latex)
 
 clean:
 	rm -rf $(VENV) data/chatbot tokenizers/chatbot runs/chatbot-base runs/chatbot runs/chatbot.pipeline.json

@@ -16,9 +16,9 @@ from book.machine.paths import link
 from book.machine.problem import Wrong
 from book.machine.site_lists import for_site
 
-_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _CODE = re.compile(r"(`+[^`]+`+)")
-_LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\((<[^>]+>|[^()\s]+)\)")
+LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\((<[^>]+>|[^()\s]+)\)")
 _DISPLAY = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
 _INLINE = re.compile(r"(?<![\\$\w])\$(?!\s)([^$\n]+?)(?<!\s)\$(?![\w$])")
 SOURCE = "source"  # the folder of the site that holds copies of the files that pages link to
@@ -54,10 +54,10 @@ class Staged:
         return for_site(self._prose(page, "\n".join(lines)))
 
     def _prose(self, page: Page, text: str) -> str:
-        text = _outside_code(text, lambda piece: _COMMENT.sub("", piece))
-        text = _LINK.sub(lambda found: self._link(page, found), text)
-        text = _outside_code(text, lambda piece: _DISPLAY.sub(lambda found: _display(found[1]), piece))
-        return _outside_code(text, lambda piece: _INLINE.sub(lambda found: formula(found[1], "inline"), piece))
+        text = outside_code(text, lambda piece: COMMENT.sub("", piece))
+        text = LINK.sub(lambda found: self._link(page, found), text)
+        text = outside_code(text, lambda piece: _DISPLAY.sub(lambda found: _display(found[1]), piece))
+        return outside_code(text, lambda piece: _INLINE.sub(lambda found: formula(found[1], "inline"), piece))
 
     def _link(self, page: Page, found: re.Match[str]) -> str:
         mark, text, target = found[1], found[2], found[3].strip("<>")
@@ -128,6 +128,6 @@ def diagram(code: str, theme: str) -> str:
     return str(mermaidx.render(code, theme=theme).svg())
 
 
-def _outside_code(text: str, change: Callable[[str], str]) -> str:
+def outside_code(text: str, change: Callable[[str], str]) -> str:
     pieces = _CODE.split(text)
     return "".join(piece if i % 2 else change(piece) for i, piece in enumerate(pieces))
