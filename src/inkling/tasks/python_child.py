@@ -132,6 +132,7 @@ def _limit(job: dict[str, Any]) -> None:
     threading.stack_size(1 << 20)  # of threads to come: eight times smaller than usual
     if sys.platform == "win32":
         return
+    os.nice(10)  # so that the parent, which watches, runs first, however many there are
     import resource
 
     for kind, most in {
