@@ -31,7 +31,7 @@ class ScalingSettings(SweepSettings):
 
     name: str = "scaling"
     """the runs are runs/NAME/c1e12_d02 and so on; what is found is in runs/NAME/scaling.md and .svg"""
-    budgets: str = "1e11,3e11,1e12"
+    budgets: str = "2e11,3e11,1e12"
     """FLOPs that each training of a budget spends in all"""
     depths: str = "1,2,3,4,5"
     """the sizes at each budget, by the depth dial; at least three"""
