@@ -371,6 +371,14 @@ def _calls(messages):
     return [call for message in messages for call in message.get("tool_calls", ())]
 
 
+def test_the_exam_expects_the_whole_word_that_it_asks_for(world):
+    asked = [item for item in exam_items(3, 50, world) if item.kind == "spelling"]
+    assert len(asked) == 50
+    for item in asked:
+        [word] = item.expected
+        assert word in spelling_words(held=True) and re.search(rf"\b{word}\b", item.messages[-1]["content"])
+
+
 def test_words_are_spelled_right_and_held_words_are_not_taught(talks):
     for messages in only("spelling", 400):
         question, answer = messages[-2]["content"], messages[-1]["content"]

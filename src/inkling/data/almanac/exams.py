@@ -118,8 +118,8 @@ def _with_answer(kind: str, exchange: list[Message]) -> ExamItem:
 
 
 def _spelling(dice: Dice, held: bool) -> ExamItem:
-    item = _with_answer("spelling", skills.spelling_exchange(dice, held))
-    return ExamItem(item.kind, item.messages, (item.expected[0].replace("-", ""),))
+    question, answer = skills.spelling_exchange(dice, held)
+    return ExamItem("spelling", [question], (answer["content"].replace(" ", ""),))
 
 
 def _follow_up(world: World, dice: Dice) -> ExamItem:
