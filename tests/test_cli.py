@@ -126,6 +126,17 @@ def test_a_run_that_exists(tiny, inkling):
     assert Path("runs/tiny/metrics.jsonl").read_text(encoding="utf-8") == before
 
 
+def test_a_run_that_somebody_else_trains(tiny, inkling):
+    from inkling.train.runfolder import held
+
+    assert inkling("train", "tiny.toml", "--max_iters=6")[0] == 0
+    before = Path("runs/tiny/metrics.jsonl").read_text(encoding="utf-8")
+    with held(Path("runs/tiny")):
+        refused(inkling("train", "tiny.toml", "--resume"), "Another process is training in runs/tiny", "--out_dir")
+        assert Path("runs/tiny/metrics.jsonl").read_text(encoding="utf-8") == before
+    assert inkling("train", "tiny.toml", "--resume")[0] == 0, "the lock is free as soon as its holder ends"
+
+
 def test_resume_of_nothing_and_of_something_else(tiny, inkling):
     refused(inkling("train", "tiny.toml", "--resume"), "no run at runs/tiny")
     refused(inkling("train", "--resume"), "Which run")

@@ -1,6 +1,7 @@
 """ARC, MMLU, GSM8K, HumanEval, SmolTalk and spelling: read from files as published, taught, asked and graded."""
 
 import json
+import re
 from itertools import islice
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from inkling.tasks import TaskSettings, find_task
 from inkling.tasks.gsm8k import solution
 from inkling.tasks.humaneval import program
 from inkling.tasks.letters import lettered
+from inkling.tasks.task import Practice
 from inkling.text.conversation import render
 from inkling.text.messages import call_text, check_messages
 from test_conversation import TOKENIZER, says, user
@@ -112,6 +114,17 @@ def test_marked_calculations_become_calls_of_the_calculator(files):
     shown = TOKENIZER.decode(render(taught[0], TOKENIZER).ids)
     assert "48/2 = <|python_start|>48/2<|python_end|><|output_start|>24<|output_end|>24 clips." in shown
     assert len(taught[2]) == 2, "without a calculation, without a call"
+
+
+def test_problems_are_practised_through_and_through(files):
+    gsm8k = task("gsm8k", files)
+    assert isinstance(gsm8k, Practice) and gsm8k.practised == ("gsm8k",)
+    taught = [messages[0]["content"] for messages in gsm8k.conversations(1)]
+    times = [[gsm8k.practice("gsm8k", 1, len(taught) * time + i) for i in range(len(taught))] for time in range(4)]
+    for problems in times:
+        assert sorted(problem.messages[-1]["content"] for problem in problems) == sorted(taught)
+        assert all(gsm8k.grade(problem, f"#### {problem.expected[0]}") for problem in problems)
+    assert any(problems != times[0] for problems in times[1:]), "another order each time"
 
 
 def test_odd_marks_stay_text():
@@ -215,6 +228,17 @@ def test_spelling_asks_words_that_it_does_not_teach():
     word = spell[0].expected[0]
     assert spelling.grade(spell[0], "-".join(word)) and not spelling.grade(spell[0], word)
     assert spelling.grade(count[0], f"so {count[0].expected[0]}.") and not spelling.grade(count[0], "99")
+
+
+def test_spelling_practises_what_it_does_not_ask():
+    spelling = find_task("spelling")
+    assert isinstance(spelling, Practice) and set(spelling.practised) == {"spell", "count"}
+    for kind in spelling.practised:
+        items = [spelling.practice(kind, 1, index) for index in range(100)]
+        assert items == [spelling.practice(kind, 1, index) for index in range(100)] and len(set(map(str, items))) > 90
+        asked = " ".join(item.messages[-1]["content"] for item in items)
+        assert not set(spelling_words(held=True)) & set(re.findall(r"\w+", asked))
+        assert {item.kind for item in items} == {kind}
 
 
 # --- files that are not as they should be ----------------------------------------------------------------

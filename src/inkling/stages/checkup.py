@@ -39,11 +39,16 @@ CORE = {
     "tomli_w": "run folders",
     "rich": "progress bars",
     "psutil": "memory and cores",
+    "filelock": "one training in a folder at a time",
 }
 OPTIONAL = {
     "matplotlib": ("plots", "pip install 'inkling-lm[plot]'"),
     "tensorboard": ("--tensorboard", "pip install 'inkling-lm[logging]'"),
     "wandb": ("--wandb_log", "pip install 'inkling-lm[logging]'"),
+    "pyarrow": ("data sets and exams in parquet", "pip install 'inkling-lm[data]'"),
+    "fastapi": ("inkling serve", "pip install 'inkling-lm[serve]'"),
+    "yaml": ("evaluate --tasks=core", "pip install 'inkling-lm[eval]'"),
+    "lm_eval": ("evaluate --tasks=harness:NAME", "pip install 'inkling-lm[harness]'"),
     "transformers": ("the tests, which compare with it", "pip install 'inkling-lm[dev]'"),
 }
 LITTLE_DISK = 2e9  # a checkpoint of GPT-2's smallest size takes 1.5 GB

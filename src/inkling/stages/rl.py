@@ -1,6 +1,6 @@
 """inkling rl: a model that talks gets better at what can be checked, by trying. The one loop, with other batches."""
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from inkling.train.loop import Learner, check_loop, train
 from inkling.train.optim import check_optimizer, optimizer_tensors
 from inkling.train.parallel import wait_for_all
 from inkling.train.progress import Progress, clock, read_metrics
-from inkling.train.runfolder import CommandLog, create_run, refuse_existing, write_resolved
+from inkling.train.runfolder import CommandLog, create_run, held, refuse_existing, write_resolved
 from inkling.train.schedule import check_schedule
 from inkling.train.trackers import check_trackers, open_trackers
 
@@ -81,7 +81,7 @@ def main(settings: RLSettings, origins: dict[str, str] | None = None, given: dic
         if not resuming:
             refuse_existing(run)
     try:
-        with running(runtime):
+        with held(run) if runtime.is_main else nullcontext(), running(runtime):
             return practise(settings, origins or {}, given or {}, parent, task, exam, questions, runtime)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):

@@ -1,7 +1,7 @@
 """inkling train: settings, data, model and optimizers go into the loop; a run's folder comes out."""
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from inkling.train.loop import Learner, check_loop, train
 from inkling.train.optim import Muon, check_optimizer, optimizer_tensors
 from inkling.train.parallel import wait_for_all
 from inkling.train.progress import Progress
-from inkling.train.runfolder import CommandLog, create_run, refuse_existing, write_resolved
+from inkling.train.runfolder import CommandLog, create_run, held, refuse_existing, write_resolved
 from inkling.train.schedule import check_schedule, lr_factor, muon_momentum
 from inkling.train.trackers import check_trackers, open_trackers
 from inkling.train.validation import estimate_loss
@@ -83,12 +83,13 @@ def main(settings: TrainSettings, origins: dict[str, str] | None = None, given: 
 
     if runtime.is_main and not settings.loop.eval_only:
         check_trackers(settings.trackers)
-    if not (resuming or settings.loop.eval_only):
-        given = given if given is not None else differing(settings)
-        begin_run(run, given, settings, origins or {}, data, parent, runtime)
+    given = given if given is not None else differing(settings)
     try:
-        with running(runtime):
-            return train_or_evaluate(settings, origins or {}, config, plan, data, parent, runtime)
+        with held(run) if runtime.is_main and not settings.loop.eval_only else nullcontext():
+            if not (resuming or settings.loop.eval_only):
+                begin_run(run, given, settings, origins or {}, data, parent, runtime)
+            with running(runtime):
+                return train_or_evaluate(settings, origins or {}, config, plan, data, parent, runtime)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise

@@ -8,10 +8,11 @@ writes what is in front of the `=`, and reads what is behind it.
 import re
 from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
+from functools import cached_property
 
 from inkling.errors import UserError
 from inkling.tasks.rows import Published
-from inkling.tasks.task import Question, choose
+from inkling.tasks.task import Question, choose, shuffled
 from inkling.text.messages import Message, make_call
 
 _PUBLISHED = Published("openai/gsm8k", "main", {"question": str, "answer": str})
@@ -22,9 +23,10 @@ _RESULT = "####"
 
 
 class Gsm8kTask:
-    """One kind. 7,473 problems to teach, 1,319 to ask."""
+    """One kind. 7,473 problems to teach and to practise on, 1,319 to ask."""
 
     name = "gsm8k"
+    practised = (name,)
 
     def __init__(self, data_from: str = "") -> None:
         self.data_from = data_from
@@ -38,6 +40,14 @@ class Gsm8kTask:
         """Of the test split. What is expected is the number."""
         rows = list(_PUBLISHED.rows("test", self.data_from))
         return [self._question(rows[index]) for index in choose(len(rows), count, seed)]
+
+    def practice(self, kind: str, seed: int, index: int) -> Question:
+        """Of the training split, all of it in an order of its own for each time through."""
+        return self._question(self._taught[shuffled(len(self._taught), seed, index)])
+
+    @cached_property
+    def _taught(self) -> list[dict[str, str]]:
+        return list(_PUBLISHED.rows("train", self.data_from))
 
     def grade(self, question: Question, reply: str) -> bool:
         """Whether the reply's number is the expected one: that behind the last ####, or without one its last number."""

@@ -12,8 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from inkling.errors import UserError
-from inkling.keyed import words
-from inkling.tasks.task import Question, choose
+from inkling.tasks.task import Question, choose, shuffled
 from inkling.text.conversation import read_conversations
 from inkling.text.messages import Message
 
@@ -53,9 +52,7 @@ class JsonlTask:
 
     def practice(self, kind: str, seed: int, index: int) -> Question:
         """The whole file in an order of its own for each time through: a file keeps no question out."""
-        total = len(self._all)
-        time, place = divmod(index, total)
-        return self._all[int(words(total, "practice", seed, time).argsort(kind="stable")[place])]
+        return self._all[shuffled(len(self._all), seed, index)]
 
     @cached_property
     def _all(self) -> list[Question]:

@@ -39,6 +39,7 @@ class SpellingTask:
     """Two kinds: `spell` a word, and `count` a letter. The words that are asked are never spelled in training."""
 
     name = "spelling"
+    practised = ("spell", "count")
 
     def conversations(self, seed: int) -> Iterator[Sequence[Message]]:
         """Made on the spot, without end: half of each kind."""
@@ -48,8 +49,14 @@ class SpellingTask:
         """`count` of each kind, or as many as there are words."""
         words = spelling_words(held=True)
         asked = [(words[index], Dice("spelling", "asked", seed, index)) for index in choose(len(words), count, seed)]
-        spell = [Question("spell", [_user(dice.pick(_SPELL_HELD).format(w=word))], (word,)) for word, dice in asked]
-        return [*spell, *(_counted(word, dice) for word, dice in asked)]
+        spell = [_asked(word, dice, _SPELL_HELD) for word, dice in asked]
+        return [*spell, *(_counted(word, dice, _COUNT_HELD) for word, dice in asked)]
+
+    def practice(self, kind: str, seed: int, index: int) -> Question:
+        """Made on the spot, of the words and phrasings that training knows."""
+        dice = Dice("spelling", "practice", seed, index)
+        word = word_to_spell(dice)
+        return _counted(word, dice, _COUNT) if kind == "count" else _asked(word, dice, _SPELL)
 
     def grade(self, question: Question, reply: str) -> bool:
         """The letters one by one, or the last number."""
@@ -65,9 +72,13 @@ def _conversation(seed: int, index: int) -> list[Message]:
     return [_user(dice.pick(_SPELL).format(w=word)), {"role": "assistant", "content": spelled(word)}]
 
 
-def _counted(word: str, dice: Dice) -> Question:
+def _asked(word: str, dice: Dice, forms: Sequence[str]) -> Question:
+    return Question("spell", [_user(dice.pick(forms).format(w=word))], (word,))
+
+
+def _counted(word: str, dice: Dice, forms: Sequence[str]) -> Question:
     letter = _letter(word, dice)
-    content = dice.pick(_COUNT_HELD).format(w=word, c=letter)
+    content = dice.pick(forms).format(w=word, c=letter)
     return Question("count", [_user(content)], (str(word.count(letter)),))
 
 

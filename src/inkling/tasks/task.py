@@ -65,3 +65,9 @@ def choose(total: int, count: int, seed: int) -> list[int]:
         return list(range(total))
     order = words(total, "questions", seed).argsort(kind="stable")
     return sorted(order[:count].tolist())
+
+
+def shuffled(total: int, seed: int, index: int) -> int:
+    """The number below `total` at `index` of a walk without end, which goes through all in another order each time."""
+    time, place = divmod(index, total)
+    return int(words(total, "practice", seed, time).argsort(kind="stable")[place])

@@ -7,16 +7,20 @@ parent            the run this one began from, and the hash of its weights
 tokenizer.json    copied from the data set, with the chat template and special tokens of an imported one
 metrics.jsonl     see train/progress.py
 checkpoints/      see train/checkpoint.py
+lock              held by the process that trains here
 """
 
 import json
 import shutil
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from inkling.errors import UserError
 from inkling.files import write_atomic
@@ -51,6 +55,29 @@ def create_run(
         if parent is not None:
             write_atomic(run / "parent", json.dumps(parent, indent=1) + "\n")
         write_resolved(run, resolved, origins)
+
+
+@contextmanager
+def held(run: Path) -> Iterator[None]:
+    """Keep every other process from training in this folder meanwhile.
+
+    The system lets go of the lock when its process ends, however it ends. Raises UserError where another holds it.
+    """
+    with disk_errors(f"the run to {run}", "Free some space, or choose another --out_dir."):
+        run.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(run / "lock")
+        try:
+            with suppress(NotImplementedError):  # some network disks cannot lock
+                lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(
+                f"Another process is training in {run}.",
+                "Stop it, wait for it, or choose another folder by --out_dir=runs/NAME.",
+            ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def refuse_existing(run: Path) -> None:
