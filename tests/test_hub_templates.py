@@ -239,6 +239,9 @@ def test_sft_keeps_the_template(chatty, inkling):
     assert "<|im_start|>user" in tuned.decode(prompt([{"role": "user", "content": "Hi?"}], tuned))
     status, _, err = inkling("chat", "base-sft", "--prompt=3?", "--max_new_tokens=4", "--device=cpu")
     assert status == 0, err
+    asked = ("--tasks=talk.jsonl", "--max_questions=3", "--max_new_tokens=4", "--device=cpu")
+    status, out, err = inkling("evaluate", "base-sft", *asked)
+    assert status == 0 and "3 questions" in out, err
 
 
 # --- Llama 2's kind of tokenizer -------------------------------------------------------------------------

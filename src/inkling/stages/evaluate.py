@@ -24,8 +24,8 @@ from inkling.stages.tables import show_table
 from inkling.tasks import TaskSettings, find_tasks
 from inkling.tasks.python_runner import WARNING, python_tool
 from inkling.tasks.task import Question, Task
+from inkling.text.conversation import can_chat
 from inkling.text.messages import Message
-from inkling.text.tokenizer_json import CHAT_TOKENS
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _answers_to(questions: Sequence[Question], settings: EvaluateSettings) -> in
 
 def _check_marks(run: str, weights: Weights) -> None:
     """Refuse to ask a model that was never taught to talk."""
-    if not set(CHAT_TOKENS) <= weights.tokenizer().special_tokens.keys():
+    if not can_chat(weights.tokenizer()):
         raise UserError(
             f"{run} cannot be asked: its tokenizer has no marks for questions and answers, so it was never taught to.",
             f"Measure it: --tasks=bpb, or core. Or let it continue a text: inkling sample {run}",
