@@ -505,6 +505,37 @@ def test_tables_that_cannot_be_made(small):
     small.fails("no section 'nothing'", "nothing is made by 'magic'", "there is no directive 'mkae'")
 
 
+MEASURED = (
+    "# Speed\n\n## First\n\n| a |\n| --- |\n| 1 |\n\n"
+    "## Second\n\nWords.\n\n| b |\n| --- |\n| 7 |\n\n| c |\n\n## Third\n"
+)
+
+
+def test_a_table_of_measurements_is_shown_whole(small):
+    small.write("benchmarks/speed.md", MEASURED)
+    add(small, "<!-- make: measured speed Second -->\n")
+    assert small.run("build")[0] == 0
+    assert "-->\n\n| b |\n| --- |\n| 7 |\n\n<!--" in small.read()
+    small.passes()
+    small.write("benchmarks/speed.md", MEASURED.replace("7", "8"))
+    small.fails("the part `measured speed Second` is not what it should be any more")
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        ("speed", "a file and a heading, not 1 words"),
+        ("speed Third", "benchmarks/speed.md has no table below a heading 'Third'"),
+        ("speed Fourth", "benchmarks/speed.md has no table below a heading 'Fourth'"),
+        ("nothing First", "there is no file benchmarks/nothing.md"),
+    ],
+)
+def test_measurements_that_are_not_there(small, made, says):
+    small.write("benchmarks/speed.md", MEASURED)
+    add(small, f"<!-- make: measured {made} -->\n")
+    small.fails(says)
+
+
 GLOSSARY = """# Glossary
 
 <!-- page

@@ -47,6 +47,8 @@ def _parameters(name: str) -> int:
     if not chosen.get("vocab_size"):
         known = {"bundled": 256, "shakespeare_char": 65}
         dataset = str(values.get("dataset", ""))
+        if ":" in dataset:
+            raise Wrong(f"the recipe {name} does not say how large its vocabulary is", "Look the figure up: bench …")
         chosen["vocab_size"] = known.get(dataset, 50257)
     return sum(parameters_by_part(GPTConfig(**chosen)).values())
 

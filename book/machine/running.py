@@ -152,6 +152,7 @@ def _environment(root: Path) -> dict[str, str]:
         "PYTHONHASHSEED": "0",
         "COLUMNS": "110",
         "MPLBACKEND": "Agg",
+        "MATPLOTLIBRC": str(root / "book" / "machine" / "matplotlibrc"),
         "SOURCE_DATE_EPOCH": "0",  # no date in pictures
         "NO_COLOR": "1",
         "HF_HUB_OFFLINE": "1",

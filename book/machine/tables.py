@@ -4,6 +4,7 @@ import ast
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import dropwhile, islice, takewhile
 from typing import Any
 
 from book.machine.book import Book
@@ -106,6 +107,21 @@ def recipe(book: Book, page: Page, words: list[str]) -> list[str]:
     return table(["key", *(f"`{name}`" for name in words)], rows)
 
 
+def measured(book: Book, page: Page, words: list[str]) -> list[str]:
+    """A table of measurements: the first below a heading of a file in benchmarks/."""
+    if len(words) != 2:
+        raise Wrong(f"measured takes a file and a heading, not {len(words)} words", 'measured core "Sampling"')
+    file, heading = words
+    lines = iter(book.source(f"benchmarks/{file}.md").lines)
+    below = dropwhile(lambda line: not (line.startswith("#") and line.lstrip("# ") == heading), lines)
+    section = takewhile(lambda line: not line.startswith("#"), islice(below, 1, None))
+    table_on = dropwhile(lambda line: not line.startswith("|"), section)
+    found = list(takewhile(lambda line: line.startswith("|"), table_on))
+    if not found:
+        raise Wrong(f"benchmarks/{file}.md has no table below a heading {heading!r}")
+    return found
+
+
 def modules(book: Book, page: Page, words: list[str]) -> list[str]:
     """Every source file, what it is about, and where the book goes through it line by line."""
     pages = page_of(book)
@@ -128,6 +144,7 @@ MAKERS: dict[str, Maker] = {
     "families": families,
     "recipes": recipes,
     "recipe": recipe,
+    "measured": measured,
     "modules": modules,
 }
 
