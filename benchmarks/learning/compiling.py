@@ -1,4 +1,4 @@
-"""Is torch.compile worth it? Three sizes, on and off, with what the compilation itself costs. Prints Markdown.
+"""Is torch.compile worth it? Four sizes, on and off, with what the compilation itself costs. Prints Markdown.
 
     python benchmarks/learning/compiling.py > benchmarks/learning/compiling.md
 
@@ -22,6 +22,7 @@ from inkling.train.progress import read_metrics
 # Name → recipe, what is other than in the recipe, and steps to time.
 SIZES: dict[str, tuple[str, dict[str, Any], int]] = {
     "0.3 M": ("shakespeare_char_cpu", {}, 60),
+    "2.5 M": ("almanac", {"loss_on": "all"}, 60),
     "11 M": ("laptop", {"batch_size": 4}, 20),
     "85 M": ("gpt2_124m", {"batch_size": 1, "gradient_accumulation_steps": 1, "block_size": 256}, 10),
 }

@@ -81,13 +81,13 @@ def main(settings: TrainSettings, origins: dict[str, str] | None = None, given: 
     plan = plan_batches(settings.data, config.block_size, runtime.rank, runtime.world_size)
     settings = settle(settings, config.filled(), runtime, plan)
 
-    if runtime.is_main and not settings.loop.eval_only:
+    writes = runtime.is_main and not settings.loop.eval_only
+    if writes:
         check_trackers(settings.trackers)
-    given = given if given is not None else differing(settings)
     try:
-        with held(run) if runtime.is_main and not settings.loop.eval_only else nullcontext():
-            if not (resuming or settings.loop.eval_only):
-                begin_run(run, given, settings, origins or {}, data, parent, runtime)
+        with held(run) if writes else nullcontext():
+            if writes and not resuming:
+                begin_run(run, differing(settings) if given is None else given, settings, origins or {}, data, parent)
             with running(runtime):
                 return train_or_evaluate(settings, origins or {}, config, plan, data, parent, runtime)
     except (MemoryError, RuntimeError) as error:
@@ -103,14 +103,11 @@ def begin_run(
     origins: dict[str, str],
     data: Mixture,
     parent: Weights | None,
-    runtime: Runtime,
 ) -> None:
-    """Make the run's folder, on rank 0."""
-    if runtime.is_main:
-        refuse_existing(run)
-        beside = parent.tokenizer().beside if parent is not None else {}  # an import keeps its chat template
-        described = describe_parent(settings, parent)
-        create_run(run, given, flatten(settings), origins, data.tokenizer_file, described, beside)
+    """Make the run's folder."""
+    refuse_existing(run)
+    beside = parent.tokenizer().beside if parent is not None else {}  # an import keeps its chat template
+    create_run(run, given, flatten(settings), origins, data.tokenizer_file, describe_parent(settings, parent), beside)
 
 
 def train_or_evaluate(
