@@ -36,6 +36,7 @@ DESCRIPTION = """Let a model that talks practise what can be checked: inkling rl
   inkling rl chatbot --kinds=spelling                      → runs/chatbot-rl
   inkling rl chatbot --task=almanac --kinds=arithmetic,letter_count --max_iters=200
   inkling rl chatbot --task=mine.jsonl --exam=held.jsonl   your own questions, and others that are only asked
+  inkling rl mychat --task=gsm8k --max_new_tokens=256      word problems from the hub, with the calculator
   inkling rl --out_dir=runs/chatbot-rl --resume            go on with it
 
 Each step asks some questions, draws several answers to each, and makes those that are right likelier than the others to
@@ -205,7 +206,7 @@ def find_questions(settings: RLSettings) -> tuple[Practice, Task, list[Question]
     if not isinstance(task, Practice):
         raise UserError(
             f"The task {task.name} has no questions to practise on, only those of its exam.",
-            "Use another, such as almanac, or a .jsonl file of your own questions and answers.",
+            "Use another, such as almanac, spelling or gsm8k, or a .jsonl file of your own questions and answers.",
             status=2,
         )
     kinds = choose_kinds(task, trials.kinds)
