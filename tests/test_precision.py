@@ -32,6 +32,14 @@ def test_compile_auto_weighs_the_length_of_the_work(monkeypatch):
     assert decide(RuntimeSettings(device="cpu"), cpu_seconds=6000).compile
 
 
+def test_compile_auto_leaves_wide_models_alone_in_float32(monkeypatch):
+    monkeypatch.setenv("CXX", "c++")
+    in_float32, in_bfloat16 = (RuntimeSettings(device="cpu", dtype=dtype) for dtype in ("float32", "bfloat16"))
+    assert decide(in_float32, cpu_seconds=6000, width=256).compile
+    assert not decide(in_float32, cpu_seconds=6000, width=384).compile
+    assert decide(in_bfloat16, cpu_seconds=6000, width=384).compile
+
+
 def test_without_a_compiler_auto_is_eager_and_true_is_refused(monkeypatch):
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr(runtime.shutil, "which", lambda _: None)

@@ -32,7 +32,7 @@ class RuntimeSettings:
     dtype: Dtype = "auto"
     """numbers of the forward pass; weights stay float32. auto takes bfloat16 where the hardware is fast in it"""
     compile: bool | Literal["auto"] = "auto"
-    """torch.compile the model; auto compiles on CUDA, and on a CPU only work long enough to repay it"""
+    """torch.compile the model; auto compiles on CUDA, and on a CPU what repays it: long work of narrow models"""
     threads: int = 0
     """CPU threads for each process; 0 takes the physical cores, shared between the ranks of this machine"""
     seed: int = 1337
@@ -68,8 +68,9 @@ class Runtime:
         return getattr(torch, self.dtype)
 
 
-def decide(settings: RuntimeSettings, cpu_seconds: float = 0.0) -> Runtime:
-    """Resolve every `auto`. `cpu_seconds` is a rough length of the work, for the question of compiling."""
+def decide(settings: RuntimeSettings, cpu_seconds: float = 0.0, width: int = 0) -> Runtime:
+    """Resolve every `auto`. For the question of compiling: `cpu_seconds`, a rough length of the work, and the model's
+    `width`."""
     rank = int(os.environ.get("RANK", "0"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
@@ -79,7 +80,7 @@ def decide(settings: RuntimeSettings, cpu_seconds: float = 0.0) -> Runtime:
         raise UserError(f"threads={settings.threads} cannot be negative.", "0 takes the physical cores.", status=2)
     device, why_device = _device(settings.device, local_rank)
     dtype, why_dtype = _dtype(settings.dtype, device)
-    compiled, why_compile = _compile(settings.compile, device, cpu_seconds)
+    compiled, why_compile = _compile(settings.compile, device, dtype, cpu_seconds, width)
     cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
     threads = settings.threads or max(1, cores // local_world)
     reasons = (f"device {device}: {why_device}", f"dtype {dtype}: {why_dtype}", f"compile: {why_compile}")
@@ -231,9 +232,12 @@ def _dtype(asked: str, device: str) -> tuple[str, str]:
 
 # A first compilation of a small GPT, forward and backward, takes about this long on two cores.
 CPU_COMPILE_SECONDS = 40.0
+# In float32 a step of a wider model is nearly all matrix products, and compiling loses: 1.23 and 1.15 times as fast at
+# widths of 128 and 256, 0.96 and 0.90 at 384 and 768 (benchmarks/learning/compiling.md).
+WIDEST_COMPILED = 256
 
 
-def _compile(asked: bool | str, device: str, cpu_seconds: float) -> tuple[bool, str]:
+def _compile(asked: bool | str, device: str, dtype: str, cpu_seconds: float, width: int) -> tuple[bool, str]:
     if asked is False:
         return False, "off, asked for"
     has_compiler = bool(os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++"))
@@ -253,6 +257,8 @@ def _compile(asked: bool | str, device: str, cpu_seconds: float) -> tuple[bool, 
         return False, "off, no C++ compiler found"
     if cpu_seconds < 20 * CPU_COMPILE_SECONDS:
         return False, "off, the job is too short to repay the compilation on a CPU"
+    if dtype == "float32" and width > WIDEST_COMPILED:
+        return False, f"off, at a width above {WIDEST_COMPILED} it gains nothing in float32 on a CPU"
     return True, "on, the job is long enough to repay the compilation"
 
 

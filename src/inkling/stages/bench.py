@@ -100,7 +100,7 @@ def main(name: str, options: BenchOptions, settings: TrainSettings) -> dict[str,
     _check(options)
     vocab_size, why = vocabulary_for(settings.data.dataset, settings.model.vocab_size)
     config = replace(settings.model, vocab_size=vocab_size).filled()
-    runtime = decide(settings.runtime, cpu_seconds=rough_cpu_seconds(config, settings))
+    runtime = decide(settings.runtime, rough_cpu_seconds(config, settings), config.n_embd)
     if runtime.world_size > 1:
         raise UserError("bench measures one process.", "Run it without torchrun.", status=2)
     with running(runtime):

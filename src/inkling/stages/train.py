@@ -77,7 +77,7 @@ def main(settings: TrainSettings, origins: dict[str, str] | None = None, given: 
         config = inherit(config, parent.config, settings.run.init_from)
     data.check_length(config.block_size)
     data.check_packing(settings.data.packing, settings.data.document_mask)
-    runtime = decide(settings.runtime, cpu_seconds=rough_cpu_seconds(config, settings))
+    runtime = decide(settings.runtime, rough_cpu_seconds(config, settings), config.n_embd)
     plan = plan_batches(settings.data, config.block_size, runtime.rank, runtime.world_size)
     settings = settle(settings, config.filled(), runtime, plan)
 
