@@ -151,6 +151,7 @@ def _environment(root: Path) -> dict[str, str]:
         "PYTHONIOENCODING": "utf-8",
         "PYTHONHASHSEED": "0",
         "COLUMNS": "110",
+        "OMP_WAIT_POLICY": "PASSIVE",  # two pages at once: threads that wait in circles would take each other's cores
         "MPLBACKEND": "Agg",
         "MATPLOTLIBRC": str(root / "book" / "machine" / "matplotlibrc"),
         "SOURCE_DATE_EPOCH": "0",  # no date in pictures
