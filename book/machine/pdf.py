@@ -75,6 +75,8 @@ def _pandoc(arguments: Sequence[str], folder: Path) -> None:
 
 # Symbols that pandoc 3.9 calls as Typst did before 0.14.
 RENAMED = {"dot.circle": "dot.o", "plus.circle": "plus.o", "times.circle": "times.o"}
+# TeX's \! takes back a sixth of an em; pandoc takes a whole one, and letters lie on each other.
+RENAMED |= {"#h(-1em)": "#h(-1em / 6)"}
 
 # --- Typst -------------------------------------------------------------------------------------------------
 
