@@ -220,7 +220,7 @@ def test_the_command_that_goes_on():
 
 # --- the real thing ------------------------------------------------------------------------------------------
 
-WORDS = ["--vocab_size=400", "--documents=600", "--conversations=400", "--read_steps=12", "--teach_steps=12"]
+WORDS = ["--vocab_size=400", "--documents=600", "--conversations=400", "--read_steps=40", "--teach_steps=40"]
 WORDS += ["--questions=2", "--name=bot"]
 
 
