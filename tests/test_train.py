@@ -283,6 +283,7 @@ def test_the_books_of_a_run(tiny, inkling):
         "checkpoints",
         "config.toml",
         "environment.json",
+        "lock",
         "metrics.jsonl",
         "resolved.toml",
         "tokenizer.json",
