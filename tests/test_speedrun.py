@@ -220,7 +220,7 @@ def test_the_command_that_goes_on():
 
 # --- the real thing ------------------------------------------------------------------------------------------
 
-WORDS = ["--vocab_size=400", "--documents=600", "--conversations=400", "--read_steps=40", "--teach_steps=40"]
+WORDS = ["--vocab_size=400", "--documents=4000", "--conversations=3000", "--read_steps=40", "--teach_steps=40"]
 WORDS += ["--questions=2", "--name=bot"]
 
 
