@@ -185,14 +185,16 @@ def run(stage: Stage, state: State, book: Book, again: str) -> float:
 
 
 def call(words: Sequence[str], processes: int = 1, started: Callable[[int], None] = lambda pid: None) -> int:
-    """The status of a command in processes of its own. Ctrl-C is the command's to answer first."""
+    """The status of a command in processes of its own. Ctrl-C is the command's to answer first, and ends the way even
+    where the command had just finished, or did not hear it."""
     process = subprocess.Popen([sys.executable, *launcher(processes), "-m", "inkling", *words])
     started(process.pid)
+    interrupted = 0
     while True:
         try:
-            return process.wait()
+            return process.wait() or interrupted
         except KeyboardInterrupt:  # it has heard it as well, saves, and ends
-            continue
+            interrupted = 130
 
 
 def launcher(processes: int) -> list[str]:
