@@ -224,13 +224,19 @@ WORDS = ["--vocab_size=400", "--documents=4000", "--conversations=3000", "--read
 WORDS += ["--questions=2", "--name=bot"]
 
 
-def speedrun_in(folder: Path, **options) -> subprocess.Popen:
-    """The command, as the first process of a group of its own, so that a signal can reach all of them."""
+def speedrun_in(folder: Path) -> subprocess.Popen:
+    """The command, as the first process of a group of its own, so that a signal can reach all of them. A shell that runs
+    tests in its background lets them ignore Ctrl-C, and what they start as well: that is undone."""
     folder.mkdir(exist_ok=True)
     out = (folder / "out.txt").open("a", encoding="utf-8")
     with out:
         return subprocess.Popen(
-            command("speedrun", *WORDS), cwd=folder, stdout=out, stderr=out, start_new_session=True, **options
+            command("speedrun", *WORDS),
+            cwd=folder,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
 
