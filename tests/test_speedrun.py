@@ -225,8 +225,10 @@ WORDS += ["--questions=2", "--name=bot"]
 
 
 def speedrun_in(folder: Path) -> subprocess.Popen:
-    """The command, as the first process of a group of its own, so that a signal can reach all of them. A shell that runs
-    tests in its background lets them ignore Ctrl-C, and what they start as well: that is undone."""
+    """The command, as the first process of a group of its own, so that a signal can reach all of them.
+
+    A shell that runs tests in its background lets them ignore Ctrl-C, and what they start as well: that is undone.
+    """
     folder.mkdir(exist_ok=True)
     out = (folder / "out.txt").open("a", encoding="utf-8")
     with out:
