@@ -1,5 +1,6 @@
 """The machine of the book, rule by rule, on small books made for the purpose; and the real book's check."""
 
+import tempfile
 from itertools import pairwise
 from pathlib import Path
 
@@ -334,6 +335,16 @@ def test_files_that_a_page_brings_along(small):
     assert small.run("build")[0] == 0 and "good day" in small.read()
     small.replace("files: parts", "files: nowhere")
     small.fails("there is no folder nowhere")
+
+
+def test_outputs_do_not_say_where_the_book_was_built(small):
+    small.write("src/helper.py", "def work():\n    raise ValueError(__file__)\n")
+    add(small, "<!-- fails -->\n```python\nimport os\nimport helper\nprint(os.getcwd())\nhelper.work()\n```\n")
+    assert small.run("build")[0] == 0
+    text = small.read()
+    assert str(small.root) not in text and tempfile.gettempdir() not in text
+    assert f'File "{Path("src/helper.py")}", line 2, in work' in text
+    assert "```text\n.\n" in text
 
 
 def test_a_snippet_reaches_this_machine_and_no_other(small):

@@ -196,6 +196,26 @@ def test_a_stage_that_outlived_its_pipeline_is_not_run_twice(called):
     speedrun.main(SMALL)
 
 
+@pytest.mark.parametrize(("ended", "status"), [(0, 130), (130, 130), (3, 3)])
+def test_ctrl_c_ends_the_way_even_where_the_command_had_just_finished(monkeypatch, ended, status):
+    class Finishing:
+        """A command that ends well or not, and Ctrl-C comes while it is waited for."""
+
+        pid = os.getpid()
+
+        def __init__(self, words):
+            self.waits = [KeyboardInterrupt(), ended]
+
+        def wait(self):
+            came = self.waits.pop(0)
+            if isinstance(came, KeyboardInterrupt):
+                raise came
+            return came
+
+    monkeypatch.setattr(pipeline.subprocess, "Popen", Finishing)
+    assert pipeline.call(["data", "books"]) == status
+
+
 def test_it_speaks_to_the_person(called, inkling):
     status, _, err = inkling("speedrun", "now")
     assert status == 2 and "takes no 'now'" in err
@@ -269,8 +289,12 @@ SIGNS = {
 
 
 def wait_until_at_work(process: subprocess.Popen, folder: Path, title: str) -> None:
-    """Return when the stage of this title has begun its work; at once when the process has ended."""
-    book, sign = folder / f"runs/bot{BOOK}", SIGNS[title]
+    """Return when this process's own stage of this title has begun its work; at once when the process has ended.
+
+    What was killed before leaves a book that names its process, and a sign: neither is of this one.
+    """
+    book, sign = folder / f"runs/bot{BOOK}", folder / SIGNS[title]
+    began = time.time()
     end = time.monotonic() + 600  # a busy machine once took more than two minutes to come to the fifth stage
     while process.poll() is None:
         assert time.monotonic() < end, f"{title!r} did not begin"
@@ -279,10 +303,13 @@ def wait_until_at_work(process: subprocess.Popen, folder: Path, title: str) -> N
         except (OSError, ValueError):
             entries = []
         for pid in [entry["process"][0] for entry in entries if entry["title"] == title and entry["process"]]:
-            if (folder / sign).is_file() and (folder / sign).stat().st_size > (400 if "metrics" in sign else 0):
-                return
-            with contextlib.suppress(psutil.Error):
-                if not sign and psutil.Process(pid).cpu_times().user > 1.0:  # past the start of Python itself
+            with contextlib.suppress(OSError, psutil.Error):
+                if os.getpgid(pid) != process.pid:
+                    continue
+                if not SIGNS[title] and psutil.Process(pid).cpu_times().user > 1.0:  # past the start of Python itself
+                    return
+                seen = sign.stat()
+                if SIGNS[title] and seen.st_mtime > began and seen.st_size > (400 if "metrics" in sign.name else 0):
                     return
         time.sleep(0.002)
 
@@ -306,7 +333,8 @@ def test_interrupted_in_every_stage_it_ends_as_if_it_had_not_been(tmp_path):
     assert results(folder) == expected
     out = (folder / "out.txt").read_text(encoding="utf-8")
     assert "Traceback" not in out, out
-    assert out.count("--resume") >= 2, "both trainings went on after they were killed"
+    resumed = [line for line in out.splitlines() if line.startswith("$ inkling") and line.endswith("--resume")]
+    assert len(resumed) == 4, "both trainings went on, from nothing and from what Ctrl-C had saved"
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """From scratch against finetuned, offline: is it worth having read something else before? Prints Markdown.
 
-    python benchmarks/learning/finetuning.py --folder /tmp/finetuning > benchmarks/learning/finetuning.md
+    python benchmarks/learning/finetuning.py --folder runs/finetuning > benchmarks/learning/finetuning.md
 
 A model is pretrained on the bundled text, the help pages and docstrings of Python (recipe `demo`). Then it, and a fresh
 one of the same form, learn the almanac: short texts about countries, animals and elements, of which there are few,

@@ -1,6 +1,6 @@
 """How much does training hang on each of its settings? Five settings, three values, three seeds. Prints Markdown.
 
-    python benchmarks/learning/sensitivity.py --folder /tmp/sensitivity > benchmarks/learning/sensitivity.md
+    python benchmarks/learning/sensitivity.py --folder runs/sensitivity > benchmarks/learning/sensitivity.md
 
 The model and its settings are those of nanoGPT's line for a CPU (4 layers of 128, AdamW), on bytes of the bundled text.
 One setting at a time leaves the base. Every run reads the same number of tokens, so a smaller batch takes more steps.

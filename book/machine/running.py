@@ -121,7 +121,7 @@ def run(root: Path, snippet: Snippet, folder: Path) -> list[str]:
         except subprocess.TimeoutExpired:
             raise Failed(f"this snippet took longer than {snippet.seconds} s") from None
         status = done.returncode
-        printed += _cleaned(done.stdout.decode("utf-8", errors="replace"), folder)
+        printed += _cleaned(done.stdout.decode("utf-8", errors="replace"), folder, root)
         if status and not snippet.fails:
             tail = "\n      ".join(printed[-12:])
             raise Failed(f"this snippet ended with status {status}:\n      {tail}")
@@ -164,11 +164,11 @@ def _environment(root: Path) -> dict[str, str]:
     }
 
 
-def _cleaned(text: str, folder: Path) -> list[str]:
-    """What a reader would see: after the mark, without colours, redrawn lines and this machine's paths."""
+def _cleaned(text: str, *folders: Path) -> list[str]:
+    """What a reader would see: after the mark, without colours, redrawn lines and the way to these folders."""
     text = text.replace("\r\n", "\n").rpartition(MARK + "\n")[2]
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
-    for path in {str(folder), str(folder.resolve())}:
+    for path in [form for folder in folders for form in (str(folder.resolve()), str(folder))]:
         text = text.replace(path + os.sep, "").replace(path, ".")
     lines = [line.rpartition("\r")[2].rstrip() for line in text.split("\n")]
     while lines and not lines[-1]:

@@ -152,6 +152,7 @@ def run_loop(
         return sit_exam(learner.model, trials.tokenizer, exam, questions, settings.trials, seed, runtime)
 
     def save(row: dict[str, Any], final: bool) -> None:
+        """Every one that is asked for: no exam decides which to keep. All ranks leave together."""
         if runtime.is_main:
             state = state_of(learner, sha256) | {key: row[key] for key in ("reward", "pass@1") if key in row}
             weights = dict(learner.model.named_parameters())
