@@ -1,5 +1,6 @@
 """The machine of the book, rule by rule, on small books made for the purpose; and the real book's check."""
 
+import re
 import tempfile
 from itertools import pairwise
 from pathlib import Path
@@ -681,7 +682,7 @@ def test_the_site_has_no_broken_links_and_loads_nothing_from_elsewhere(small):
     pytest.importorskip("zensical")
     add(
         small,
-        "## A — B\n\n$x^2$\n\n$$\\frac{1}{2}$$\n\n```mermaid\ngraph LR\n  A --> B\n```\n\n[up](#a--b)\n\n"
+        "## A — B\n\nThe square\n$x^2$ is *at most\n$y$ or so*.\n\n$$\\frac{1}{2}$$\n\n```mermaid\ngraph LR\n  A --> B\n```\n\n[up](#a--b)\n\n"
         "<details>\n<summary>Answer</summary>\n\nIt is *so*.\n\n</details>\n",
     )
     small.run("build")
@@ -691,6 +692,9 @@ def test_the_site_has_no_broken_links_and_loads_nothing_from_elsewhere(small):
     assert (
         "<em>so</em>" in html and 'id="a--b"' in html and "<msup>" in html and "<mfrac>" in html and "diagrams/" in html
     )
+    paragraph = re.search(r"<p>The square\n.*?</p>", html, re.DOTALL)
+    assert paragraph is not None, "a formula at the beginning of a line is no block of its own"
+    assert paragraph[0].count("<math") == 2 and "<em>at most" in paragraph[0]
     assert (small.root / "build/book/site/source/src/inkling/thing.py.html").is_file()
 
 

@@ -60,9 +60,11 @@ def test_sensitivity_goes_on_where_it_was(tmp_path):
 
 @pytest.mark.slow
 def test_finetuning(tmp_path):
-    out, (head, scratch, finetuned) = run("finetuning.py", tmp_path)
+    out, (head, scratch, finetuned, steps, *ways) = run("finetuning.py", tmp_path)
     assert head[1] == "begun" and (scratch[1], finetuned[1]) == ("scratch", "finetuned")
     assert 0 < figure(finetuned[2]) < 6 and 0 < figure(scratch[2]) < 6
+    assert steps[2:] == ["2", "4"] and [way[1] for way in ways] == ["scratch", "finetuned"]
+    assert min(ways[0][2:]) == scratch[2], "the lowest is one of those on the way"
     assert (tmp_path / "runs" / "finetuned-50-1337" / "parent").is_file()
     assert out.count("```text") == 2 and out.count("The capital of France") == 2
 

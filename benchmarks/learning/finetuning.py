@@ -23,19 +23,26 @@ GENTLE = {"matrix_lr": 0.005, "learning_rate": 0.002, "embedding_lr": 0.02, "hea
 PROMPT = "The capital of France"
 
 
-def best(rows: Sequence[dict[str, Any]]) -> tuple[float, int]:
-    """The lowest validation loss of a run, and its step."""
-    return min((row["val_loss"], row["step"]) for row in rows if "val_loss" in row)
-
-
-def tried(arm: str, documents: int, seeds: Sequence[int], quick: bool) -> list[tuple[float, int]]:
-    """Train one arm on so many documents with each seed → (lowest validation loss, its step) of each."""
+def tried(arm: str, documents: int, seeds: Sequence[int], quick: bool) -> list[list[dict[str, Any]]]:
+    """Train one arm on so many documents with each seed → the rows of each run that have a validation loss."""
     settings: dict[str, Any] = {"dataset": f"almanac_{documents}", "max_iters": STEPS, "eval_interval": EVERY}
     settings |= {"eval_iters": 1, "eval_tokens": 65536, "keep_last": 1, "snapshots": 0, "health_interval": 0}
     settings |= {"always_save_checkpoint": False, "device": "cpu", "compile": False}
     settings |= GENTLE | {"init_from": "pretrained"} if arm == "finetuned" else {}
     settings |= TINY | {"max_iters": 4, "eval_interval": 2, "eval_tokens": 256} if quick else {}
-    return [best(train(f"{arm}-{documents}-{seed}", "demo", **settings, seed=seed)) for seed in seeds]
+    runs = [train(f"{arm}-{documents}-{seed}", "demo", **settings, seed=seed) for seed in seeds]
+    return [[row for row in rows if "val_loss" in row] for rows in runs]
+
+
+def best(rows: Sequence[dict[str, Any]]) -> tuple[float, int]:
+    """The lowest validation loss of a run, and its step."""
+    return min((row["val_loss"], row["step"]) for row in rows)
+
+
+def on_the_way(rows: Sequence[Sequence[dict[str, Any]]], steps: Sequence[int]) -> list[str]:
+    """The validation loss at each of these steps, mean over the seeds."""
+    at = [[row["val_loss"] for run in rows for row in run if row["step"] == step] for step in steps]
+    return [f"{mean(losses):.3f}" for losses in at]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -50,17 +57,22 @@ def main(argv: Sequence[str] | None = None) -> None:
         what = f"`python benchmarks/learning/finetuning.py`: {STEPS} steps, seeds {SEEDS}. Loss: nats per byte."
         show_heading("From scratch, and from a model that has read something else", what, quick)
         train("pretrained", "demo", device="cpu", **(TINY | {"max_iters": 4, "eval_tokens": 256} if quick else {}))
-        rows, samples = [], []
+        steps = (2, 4) if quick else range(2 * EVERY, STEPS + 1, 2 * EVERY)
+        rows, ways, samples = [], [], []
         for documents in amounts:
             for arm in ("scratch", "finetuned"):
-                found = tried(arm, documents, seeds, quick)
+                runs = tried(arm, documents, seeds, quick)
+                found = [best(run) for run in runs]
                 each = ", ".join(f"{loss:.3f}" for loss, _ in found)
                 at = ", ".join(str(step) for _, step in found)
                 rows.append([f"{documents:,}", arm, f"{mean([loss for loss, _ in found]):.3f}", each, at])
+                ways.append([f"{documents:,}", arm, *on_the_way(runs, steps)])
                 words = [f"{arm}-{documents}-{seeds[0]}", f"--start={PROMPT}", "--num_samples=1", "--temperature=0.5"]
                 text = inkling("sample", *words, "--max_new_tokens=100", "--device=cpu").partition("\n-------")[0]
                 samples.append((f"{arm}, {documents:,} documents", text.strip()))
     show_table(["documents", "begun", "lowest val loss, mean", "by seed", "at step"], rows)
+    print("## On the way\n\nThe validation loss, mean of the seeds, after so many steps.\n")
+    show_table(["documents", "begun", *map(str, steps)], ways)
     print("## What they write\n")
     for name, text in samples:
         print(f"{name}:\n\n```text\n{text}\n```\n")

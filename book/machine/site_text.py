@@ -57,7 +57,7 @@ class Staged:
         text = outside_code(text, lambda piece: COMMENT.sub("", piece))
         text = LINK.sub(lambda found: self._link(page, found), text)
         text = outside_code(text, lambda piece: _DISPLAY.sub(lambda found: _display(found[1]), piece))
-        return outside_code(text, lambda piece: _INLINE.sub(lambda found: formula(found[1], "inline"), piece))
+        return outside_code(text, lambda piece: _INLINE.sub(lambda found: _inline(found[1]), piece))
 
     def _link(self, page: Page, found: re.Match[str]) -> str:
         mark, text, target = found[1], found[2], found[3].strip("<>")
@@ -115,6 +115,11 @@ def formula(tex: str, display: str) -> str:
     from latex2mathml.converter import convert
 
     return convert(tex.strip(), display=display)
+
+
+def _inline(tex: str) -> str:
+    # In a span, because the generator takes a <math> at the beginning of a line for a block and ends the paragraph.
+    return f"<span>{formula(tex, 'inline')}</span>"
 
 
 def _display(tex: str) -> str:
