@@ -692,6 +692,9 @@ def test_the_site_has_no_broken_links_and_loads_nothing_from_elsewhere(small):
     assert (
         "<em>so</em>" in html and 'id="a--b"' in html and "<msup>" in html and "<mfrac>" in html and "diagrams/" in html
     )
+    for theme in ("default", "dark"):
+        (drawn,) = (small.root / "build/book/site/diagrams").glob(f"*-{theme}.svg")
+        assert re.search(r'<svg[^>]* width="[\d.]+" height="[\d.]+"', drawn.read_text(encoding="utf-8"))
     paragraph = re.search(r"<p>The square\n.*?</p>", html, re.DOTALL)
     assert paragraph is not None, "a formula at the beginning of a line is no block of its own"
     assert paragraph[0].count("<math") == 2 and "<em>at most" in paragraph[0]

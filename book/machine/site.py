@@ -35,7 +35,7 @@ PALETTE = [
 ]
 STYLE = """.formula { overflow-x: auto; text-align: center; margin: 1em 0; }
 .md-typeset math { font-size: 1.1em; }
-.md-typeset img[src*="diagrams/"] { display: block; margin: 1em auto; }
+.md-typeset p:has(> img[src*="diagrams/"]) { text-align: center; }
 """
 
 

@@ -127,10 +127,12 @@ def _display(tex: str) -> str:
 
 
 def diagram(code: str, theme: str) -> str:
-    """Mermaid → SVG."""
+    """Mermaid → SVG, of the size it was drawn in: one that fills the width makes giants of small diagrams."""
     import mermaidx
 
-    return str(mermaidx.render(code, theme=theme).svg())
+    drawn = str(mermaidx.render(code, theme=theme).svg())
+    size = re.search(r'viewBox="\S+ \S+ (\S+) (\S+)"', drawn)
+    return drawn.replace('width="100%"', f'width="{size[1]}" height="{size[2]}"', 1) if size else drawn
 
 
 def outside_code(text: str, change: Callable[[str], str]) -> str:
