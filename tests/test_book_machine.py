@@ -682,7 +682,8 @@ def test_the_site_has_no_broken_links_and_loads_nothing_from_elsewhere(small):
     pytest.importorskip("zensical")
     add(
         small,
-        "## A — B\n\nThe square\n$x^2$ is *at most\n$y$ or so*.\n\n$$\\frac{1}{2}$$\n\n```mermaid\ngraph LR\n  A --> B\n```\n\n[up](#a--b)\n\n"
+        "## A — B\n\nThe square\n$x^2$ is *at most\n$y$ or so*.\n\n"
+        "$$\\frac{1}{2}$$\n\n```mermaid\ngraph LR\n  A --> B\n```\n\n[up](#a--b)\n\n"
         "<details>\n<summary>Answer</summary>\n\nIt is *so*.\n\n</details>\n",
     )
     small.run("build")

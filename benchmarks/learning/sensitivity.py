@@ -32,8 +32,8 @@ FORM = {"dataset": "bundled", "block_size": 64, "n_head": 4, "n_embd": 128, "dev
 QUICK = {"block_size": 8, "n_head": 2, "n_embd": 16, "eval_tokens": 256}
 
 
-def losses(changed: dict[str, Any], seeds: Sequence[int], quick: bool) -> tuple[list[float], list[float]]:
-    """(validation loss, seconds of training) of each seed, with the base's settings but those `changed`."""
+def losses(changed: dict[str, Any], seeds: Sequence[int], quick: bool) -> list[float]:
+    """The validation loss of each seed, with the base's settings but those `changed`."""
     settings = FORM | BASE | changed | (QUICK if quick else {})
     tokens = settings["batch_size"] * settings["block_size"]
     steps = max(2, (200 if quick else TOKENS) // tokens)
@@ -41,8 +41,7 @@ def losses(changed: dict[str, Any], seeds: Sequence[int], quick: bool) -> tuple[
     settings |= {"warmup_iters": min(settings["warmup_iters"], steps // 2), "eval_interval": steps, "eval_iters": 2}
     settings |= {"snapshots": 0, "health_interval": 0, "keep_last": 1}
     name = "-".join(f"{key}-{value:g}" for key, value in changed.items()) or "base"
-    last = [train(f"{name}-{seed}", "shakespeare_char", **settings, seed=seed)[-1] for seed in seeds]
-    return [row["val_loss"] for row in last], [row["seconds"] for row in last]
+    return [train(f"{name}-{seed}", "shakespeare_char", **settings, seed=seed)[-1]["val_loss"] for seed in seeds]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -59,11 +58,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             for name, values in VALUES.items()
             for value in values
         }
-    noise = spread(base[0])
+    noise = spread(base)
     print("## By setting\n")
     summary = []
     for name, values in VALUES.items():
-        means = [mean(found[name, value][0]) for value in values]
+        means = [mean(found[name, value]) for value in values]
         best = values[means.index(min(means))]
         ratio = f"{spread(means) / noise:.1f}" if noise else "n/a"
         summary.append([name, f"{values}", f"{best:g}", f"{spread(means):.3f}", f"{noise:.3f}", ratio])
@@ -71,11 +70,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     show_table(["setting", "values", "best", "spread of the means", "spread of the base's seeds", "ratio"], summary)
     print("## By value\n")
     rows = []
-    for (name, value), (loss, seconds) in found.items():
+    for (name, value), loss in found.items():
         each = ", ".join(f"{one:.3f}" for one in loss)
         mark = " (base)" if value == BASE[name] else ""
-        rows.append([f"{name} = {value:g}{mark}", f"{mean(loss):.3f}", each, f"{mean(seconds):.0f}"])
-    show_table(["value", "mean val loss", "by seed", "seconds"], rows)
+        rows.append([f"{name} = {value:g}{mark}", f"{mean(loss):.3f}", each])
+    show_table(["value", "mean val loss", "by seed"], rows)
 
 
 if __name__ == "__main__":
