@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inkling.train.curves import Curve, columns, smoothed
+from inkling.train.curves import COLOURS, Curve, columns, smoothed
 from test_cli import refused
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -146,6 +146,18 @@ def test_a_run_of_one_row_and_one_without_validation(write, inkling):
         assert status == 0 and err == "", err
     assert inkling("plot", "one", "none", "--out=x.svg")[0] == 0
     assert "none: no validation" in svg_texts("x.svg")
+
+
+@pytest.mark.parametrize("evaluated", [1, 2, 3])
+def test_every_validation_has_its_mark(write, inkling, evaluated):
+    write("few", rows(steps=20 * evaluated))
+    assert inkling("plot", "few")[0] == 0
+    marks = [
+        mark
+        for mark in ElementTree.fromstring(Path("runs/few/plot.svg").read_bytes()).iter(f"{SVG}use")
+        if COLOURS[1].lower() in mark.get("style", "").lower()
+    ]
+    assert len(marks) == evaluated + 1, "one more in the legend"
 
 
 def test_a_cut_last_line(write, inkling):

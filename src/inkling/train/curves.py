@@ -199,7 +199,8 @@ def draw_loss(ax: "Axes", frame: Frame) -> None:
         each_step, values = (curve.values(key) for key in curve.keys)
         faint_and_bold(ax, xs, each_step, frame.look.smooth, i)
         there = np.isfinite(values)
-        ax.plot(xs[there], values[there], **validation_stroke(i, len(frame.curves)), markevery=0.015, zorder=3)
+        spaced = 0.015 if there.sum() > 1 else None  # of a single one matplotlib would draw none
+        ax.plot(xs[there], values[there], **validation_stroke(i, len(frame.curves)), markevery=spaced, zorder=3)
     labels = {"loss": "loss (nats per token)", "reward": "reward, and pass@1"}
     ax.set_ylabel(" or ".join(dict.fromkeys(labels[curve.keys[0]] for curve in frame.curves)))
     if frame.look.log_y:
