@@ -89,6 +89,13 @@ def say(page, text):
     page.get_by_role("button", name="Send", exact=True).click()
 
 
+def as_text(page):
+    """Ask snapshots for a continuation. Before the run's history has come the box is empty and hidden, and "uncheck"
+    finds nothing to do; then the page ticks it."""
+    expect(page.get_by_label("as a question")).to_be_checked()
+    page.get_by_label("as a question").uncheck()
+
+
 def answers(page):
     return page.locator(".message.assistant")
 
@@ -463,7 +470,7 @@ def test_watch_it_learn(page, server):
     page.goto(f"{server.url}/#learn")
     slider = page.get_by_role("slider", name="Snapshot")
     expect(slider).to_have_attribute("aria-valuetext", re.compile(r"step 12, loss \d"))
-    page.get_by_label("as a question").uncheck()
+    as_text(page)
     page.get_by_label("The same prompt for every snapshot").fill("The old ")
     page.get_by_role("button", name="Ask all, side by side").click()
     cards = page.locator(".card")
@@ -509,7 +516,7 @@ def test_it_fits_the_screen(page, server, size, theme):
     expect(page.locator("#next .bar")).to_have_count(10)
     assert_fits(page, f"inside-{size['width']}-{theme}")
     page.get_by_role("tab", name="Watch it learn").click()
-    page.get_by_label("as a question").uncheck()
+    as_text(page)
     page.get_by_role("button", name="Ask all, side by side").click()
     expect(page.get_by_text("not asked yet")).to_have_count(0)
     expect(page.locator(".card", has_text="…")).to_have_count(0)
